@@ -1,0 +1,187 @@
+"""The command line: one command per verb. Parses, calls, prints; computes nothing."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tailora.errors import RecipeError, TailoraError, plain
+
+if TYPE_CHECKING:
+    from tailora.recipe import Recipe
+
+app = typer.Typer(
+    name="tailora",
+    help="Fine-tune a small language model with LoRA on the machine you have, and prove that it helped.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+show = typer.Typer(help="Show what was asked for, what was prepared, and what the model really sees.", no_args_is_help=True)
+app.add_typer(show, name="show")
+
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A .toml file or the name of a built-in recipe.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys to change, such as train.lr=3e-4.")
+]
+Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Do this stage again, and those that follow from it.")]
+DEFAULT_RUNS = Path("runs")  # stands here too, since run.py is only imported by the command that needs it
+
+
+@app.command("run")
+def run_command(
+    recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFAULT_RUNS, fresh: Fresh = False
+) -> None:
+    """Prepare, train, evaluate and report; finished stages are not done again."""
+    asked = _open(recipe, overrides, runs, "prepare" if fresh else None)
+    for verb in (_prepare, _train, _evaluate, _report):
+        verb(asked, runs)
+
+
+def _stage_command(verb: str, act: Callable[["Recipe", Path], None], text: str) -> None:
+    @app.command(verb, help=text)
+    def command(
+        recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFAULT_RUNS, fresh: Fresh = False
+    ) -> None:
+        act(_open(recipe, overrides, runs, verb if fresh else None), runs)
+
+
+def _open(name: str, overrides: list[str] | None, runs: Path, again: str | None) -> "Recipe":
+    """Load a recipe and check what can be checked before anything expensive; forget stages to be done again."""
+    from tailora.model.load import locate_base
+    from tailora.recipe import load_recipe
+    from tailora.run import Run
+    from tailora.text.read import locate_source
+
+    recipe = load_recipe(name, overrides)
+    locate_source(recipe.data.source)
+    locate_base(recipe.model.base)
+    run = Run.open(recipe, runs, fresh=again is not None)
+    if again:
+        run.forget(again)
+    return recipe
+
+
+def _prepare(recipe: "Recipe", runs: Path) -> None:
+    from tailora.pipeline import prepare
+    from tailora.pipeline.words import card_lines
+
+    prepare(recipe, runs)
+    _say("prepare", *card_lines(runs / recipe.name))
+
+
+def _train(recipe: "Recipe", runs: Path) -> None:
+    from tailora.pipeline import train
+    from tailora.pipeline.words import training_lines
+
+    train(recipe, runs)
+    _say("train", *training_lines(runs / recipe.name))
+
+
+def _evaluate(recipe: "Recipe", runs: Path) -> None:
+    from rich.table import Table
+
+    from tailora.pipeline import evaluate
+    from tailora.pipeline.words import COMPARISON_HEADER, comparison_cells, headline
+
+    comparison = evaluate(recipe, runs)
+    table = Table(title=None, box=None, header_style="bold", pad_edge=False)
+    for number, column in enumerate(COMPARISON_HEADER):
+        table.add_column(column, justify="left" if number < 2 or column == "verdict" else "right", no_wrap=True)
+    for cells in comparison_cells(comparison):
+        table.add_row(*cells)
+    _console().print(table)
+    _say("evaluate", *headline(comparison))
+
+
+def _report(recipe: "Recipe", runs: Path) -> None:
+    from tailora.pipeline import report
+
+    _say("report", str(report(recipe, runs)))
+
+
+_stage_command("prepare", _prepare, "Read, clean and split the data, with a card of what was kept and dropped.")
+_stage_command("train", _train, "Train the adapter; prepares first where that has not been done.")
+_stage_command("evaluate", _evaluate, "Compare base and tuned on held-out rows; trains first where needed.")
+_stage_command("report", _report, "Write report.html and report.md from the files of a finished run.")
+
+
+@app.command()
+def new(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="Where the recipe is written, such as mine.toml.")],
+    source: Annotated[str, typer.Option(help="The data to learn from.")] = "python_qa",
+) -> None:
+    """Write a commented recipe to start from; every key is there with its default."""
+    from tailora.files import write_text
+    from tailora.recipe import describe_recipe, parse_recipe
+
+    if path.exists():
+        raise RecipeError(f"{path} exists already; choose another name or remove it.")
+    recipe = parse_recipe({"name": path.stem, "data": {"source": source}}, str(path))
+    write_text(path, describe_recipe(recipe))
+    _say("new", f"{path}; start with `tailora run {path}`")
+
+
+@show.command("recipe")
+def show_recipe(recipe: RecipeName, overrides: Overrides = None) -> None:
+    """Show every key of a recipe as it will be used."""
+    from tailora.recipe import describe_recipe, load_recipe
+
+    _console().print(plain(describe_recipe(load_recipe(recipe, overrides))), markup=False, highlight=False, soft_wrap=True)
+
+
+@show.command("data")
+def show_data(recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFAULT_RUNS) -> None:
+    """Show the data card of a recipe, preparing the data where that has not been done."""
+    from tailora.pipeline import prepare
+    from tailora.pipeline.words import card_table
+
+    asked = _open(recipe, overrides, runs, None)
+    prepare(asked, runs)
+    for name, value in card_table(runs / asked.name):
+        _console().print(f"{name:<22} {plain(value)}", markup=False, highlight=False, soft_wrap=True)
+
+
+@show.command("row")
+def show_row(
+    recipe: RecipeName,
+    number: Annotated[int, typer.Argument(min=0, help="Number of the row in the training split, from 0.")],
+    overrides: Overrides = None,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Show one training row as the model sees it: the prompt dim, what is learned bright, special tokens visible."""
+    from rich.text import Text
+
+    from tailora.pipeline.prepare import seen_by_model
+
+    asked = _open(recipe, overrides, runs, None)
+    prompt, learned, counts = seen_by_model(asked, number, runs)
+    _console().print(Text(plain(prompt), style="dim") + Text(plain(learned), style="bold green"))
+    _say("row", counts)
+
+
+def _say(verb: str, *lines: str) -> None:
+    for line in lines:
+        _console().print(f"[bold cyan]{verb:<9}[/]", end="")
+        _console().print(plain(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console()
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 2 a mistake the user can mend, 1 ours, 130 interrupted."""
+    try:
+        app()
+    except TailoraError as error:
+        for problem in error.problems:
+            sys.stderr.write(f"error: {plain(problem)}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,340 @@
+"""Is tuned better than base on the same rows, beyond noise? Paired numbers in, an interval and a verdict out.
+
+A verdict needs two witnesses: the 95 % interval excludes zero and p < 0.05. The interval alone is too bold in
+the corners: on 0/1 scores it excludes zero after four wins and no loss (p = 0.125), and it shrinks to a point
+when all differences are equal, be it over two rows. Nothing here corrects for looking at several metrics.
+"""
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Aggregate = Callable[[Array, Array], Array]
+Verdict = Literal["better", "worse", "no detectable difference"]
+
+_LEVEL = 0.95
+_POWER = 0.80
+_RESAMPLES = 10_000
+_FEW = 30  # below this many independent rows the intervals are rough; a percentile bootstrap covers 84 % at 10
+_CHUNK = 2_000_000  # random draws held in memory at once
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence interval, all in the unit of the estimate."""
+
+    estimate: float
+    low: float
+    high: float
+    level: float = _LEVEL
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Tuned against base on the same rows; effects are tuned − base, in the unit of the metric."""
+
+    base: float
+    """The aggregate of the base model."""
+    tuned: float
+    """The aggregate of the tuned model."""
+    difference: float
+    low: float | None
+    """Lower end of the 95 % interval of the difference; None with a single independent row."""
+    high: float | None
+    p_value: float
+    """Two-sided."""
+    test: str
+    """"exact McNemar", "sign-flip permutation" or "paired bootstrap"."""
+    n: int
+    """Rows."""
+    wins: int
+    """Rows on which tuned is better, whichever direction that is."""
+    losses: int
+    ties: int
+    verdict: Verdict
+    detectable: float | None
+    """Smallest true effect found with 80 % power at two-sided 5 %, given this spread; None without spread."""
+    warning: str | None
+    """Why the interval deserves little trust, or None."""
+
+
+def wilson(successes: int, n: int) -> Interval:
+    """Return the Wilson score interval of a proportion, 0 to 1, without continuity correction.
+
+    Wilson 1927, JASA 22:209–212. Raises ValueError unless 0 ≤ successes ≤ n and n ≥ 1.
+    """
+    from scipy.special import ndtri
+
+    if not 0 <= successes <= n or n < 1:
+        raise ValueError(f"a proportion needs 0 ≤ successes ≤ n and n ≥ 1, got {successes} of {n}")
+    z = float(ndtri(0.5 + _LEVEL / 2))
+    share = successes / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    # The formula reaches 0 and 1 exactly at the ends; rounding must not push past them or fall short.
+    low = 0.0 if successes == 0 else centre - half
+    high = 1.0 if successes == n else centre + half
+    return Interval(share, low, high)
+
+
+def compare_means(
+    base: Sequence[float],
+    tuned: Sequence[float],
+    *,
+    higher_is_better: bool,
+    groups: Sequence[Hashable] | None = None,
+    binary: bool = False,
+    seed: int = 0,
+) -> Comparison:
+    """Compare a per-row score, paired by position: the mean of d_i = tuned_i − base_i.
+
+    The interval is Student t with SE = sd(d)/√n, or clustered when `groups` names the cluster of each row
+    (see `_standard_error`); p comes from the exact McNemar test for `binary` scores, else from 10,000 sign
+    flips of rows or of whole clusters (binary scores in clusters too, since McNemar assumes independent
+    rows). One independent row has no interval. When all differences are equal the interval is that point, and
+    p decides.
+
+    Raises ValueError for no rows, unequal lengths, values that are not finite, or binary scores other than 0
+    and 1.
+    """
+    before, after = _columns(base=base, tuned=tuned)
+    if binary and not np.isin([before, after], (0.0, 1.0)).all():
+        raise ValueError("binary scores must be 0 or 1")
+    members = _cluster_numbers(groups, len(before))
+    gains = after - before
+    error = _standard_error(gains, members, scale=float(np.abs([before, after]).max()))
+    clusters = int(members.max()) + 1
+    low, high = _student_interval(float(after.mean() - before.mean()), error, clusters)
+    if binary and groups is None:
+        test, p_value = "exact McNemar", _mcnemar(gains)
+    else:
+        test, p_value = "sign-flip permutation", _sign_flip(_sums(gains, members), seed)
+    evidence = _Evidence(low, high, p_value, test, error, clusters)
+    return _comparison(float(before.mean()), float(after.mean()), gains, evidence, higher_is_better)
+
+
+def compare_ratios(  # noqa: PLR0913 — four columns that belong to one row each, and the switches of compare_means
+    base_numerators: Sequence[float],
+    base_denominators: Sequence[float],
+    tuned_numerators: Sequence[float],
+    tuned_denominators: Sequence[float],
+    *,
+    aggregate: Aggregate,
+    higher_is_better: bool,
+    groups: Sequence[Hashable] | None = None,
+    seed: int = 0,
+) -> Comparison:
+    """Compare a corpus number made from sums over rows, such as perplexity.
+
+    `aggregate` maps arrays of summed numerators and denominators to an array of numbers, element by element,
+    for example `lambda nats, tokens: np.exp(nats / tokens)`. The percentile interval and p come from a paired
+    bootstrap over rows, or over the clusters of `groups`, 10,000 times (Efron & Tibshirani 1993, chapters 13
+    and 16); p has the +1 correction and never falls below 2·2⁻ᶜ, the p of c clusters that all agree. One
+    independent row has no interval.
+
+    Raises ValueError for no rows, unequal lengths, values that are not finite, or denominators that are not
+    positive.
+    """
+    table = np.column_stack(
+        _columns(
+            base_numerators=base_numerators,
+            base_denominators=base_denominators,
+            tuned_numerators=tuned_numerators,
+            tuned_denominators=tuned_denominators,
+        )
+    )
+    if (table[:, [1, 3]] <= 0).any():
+        raise ValueError("every denominator must be positive")
+    clusters = _cluster_sums(table, _cluster_numbers(groups, len(table)))
+    draws = _differences(_bootstrap_sums(clusters, seed), aggregate)
+    base, tuned = (float(aggregate(*pair)[0]) for pair in _sides(table.sum(axis=0, keepdims=True)))
+    evidence = _bootstrap_evidence(draws, len(clusters), scale=max(abs(base), abs(tuned)))
+    return _comparison(base, tuned, _differences(table, aggregate), evidence, higher_is_better)
+
+
+class _Evidence(NamedTuple):
+    low: float | None
+    high: float | None
+    p_value: float
+    test: str
+    error: float | None  # standard error of the difference; None with one cluster
+    clusters: int
+
+
+def _comparison(base: float, tuned: float, gains: Array, evidence: _Evidence, higher_is_better: bool) -> Comparison:
+    wins, losses = int((gains > 0).sum()), int((gains < 0).sum())
+    if not higher_is_better:
+        wins, losses = losses, wins
+    return Comparison(
+        base=base,
+        tuned=tuned,
+        difference=tuned - base,
+        low=evidence.low,
+        high=evidence.high,
+        p_value=evidence.p_value,
+        test=evidence.test,
+        n=len(gains),
+        wins=wins,
+        losses=losses,
+        ties=len(gains) - wins - losses,
+        verdict=_verdict(evidence, higher_is_better),
+        detectable=_detectable(evidence),
+        warning=_warning(len(gains), evidence.clusters),
+    )
+
+
+def _verdict(evidence: _Evidence, higher_is_better: bool) -> Verdict:
+    if evidence.low is None or evidence.high is None or evidence.p_value >= 1 - _LEVEL:
+        return "no detectable difference"
+    if evidence.low > 0:
+        return "better" if higher_is_better else "worse"
+    if evidence.high < 0:
+        return "worse" if higher_is_better else "better"
+    return "no detectable difference"
+
+
+def _detectable(evidence: _Evidence) -> float | None:
+    """Return (t₀.₉₇₅ + t₀.₈₀) · SE: Miller 2024 (arXiv 2411.00640), equation 10, with t where it has z."""
+    from scipy.special import stdtrit
+
+    if not evidence.error:  # no spread was seen, so nothing says how much there is
+        return None
+    quantiles = stdtrit(evidence.clusters - 1, [0.5 + _LEVEL / 2, _POWER])
+    return float(quantiles.sum() * evidence.error)
+
+
+def _warning(n: int, clusters: int) -> str | None:
+    if clusters >= _FEW:
+        return None
+    rows = f"{n} test row{'s' * (n != 1)}"
+    counted = f"only {rows}" if clusters == n else f"only {clusters} independent groups in {rows}"
+    if clusters == 1:
+        return f"{counted}: no interval can be computed"
+    return f"{counted}: below {_FEW} the interval is rough"
+
+
+def _columns(**columns: Sequence[float]) -> list[Array]:
+    arrays = {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()}
+    lengths = {name: array.size for name, array in arrays.items()}
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+        raise ValueError(f"a paired comparison needs columns of one length, at least 1, got {lengths}")
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} holds values that are not finite")
+    return list(arrays.values())
+
+
+def _cluster_numbers(groups: Sequence[Hashable] | None, rows: int) -> NDArray[np.intp]:
+    """Return the cluster of each row as 0, 1, 2, …; every row is its own cluster without `groups`."""
+    if groups is None:
+        return np.arange(rows)
+    if len(groups) != rows:
+        raise ValueError(f"groups must name the group of each of the {rows} rows, got {len(groups)}")
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    return np.array([numbers[group] for group in groups])
+
+
+def _sums(values: Array, members: NDArray[np.intp]) -> Array:
+    return np.asarray(np.bincount(members, weights=values), dtype=np.float64)
+
+
+def _standard_error(gains: Array, members: NDArray[np.intp], *, scale: float) -> float | None:
+    """Return the standard error of mean(gains), or None with one cluster.
+
+    Clustered: √(G/(G−1) · Σ_c (Σ_{i∈c} (d_i − d̄))²) / n, the clustered standard error of Miller 2024 (arXiv
+    2411.00640, section 2.2) with the factor G/(G−1) on all of it, as in inspect_ai, because G is often small.
+    With clusters of one row it is sd/√n.
+    """
+    residuals = _sums(gains - gains.mean(), members)
+    clusters = len(residuals)
+    if clusters == 1:
+        return None
+    error = math.sqrt(clusters / (clusters - 1) * float(residuals @ residuals)) / len(gains)
+    return _without_rounding(error, scale)
+
+
+def _without_rounding(error: float, scale: float) -> float:
+    # Equal differences of numbers as large as `scale` leave a rounding error, which is not a spread.
+    return error if error > 1e-12 * scale else 0.0
+
+
+def _student_interval(difference: float, error: float | None, clusters: int) -> tuple[float | None, float | None]:
+    from scipy.special import stdtrit
+
+    if error is None:
+        return None, None
+    half = float(stdtrit(clusters - 1, 0.5 + _LEVEL / 2)) * error
+    return difference - half, difference + half
+
+
+def _mcnemar(gains: Array) -> float:
+    from scipy.stats import binomtest
+
+    wins, losses = int((gains > 0).sum()), int((gains < 0).sum())
+    return float(binomtest(min(wins, losses), wins + losses).pvalue) if wins + losses else 1.0
+
+
+def _sign_flip(sums: Array, seed: int) -> float:
+    """Return the two-sided p of Σ sums when each sign was a coin toss: (1 + as extreme) / (1 + flips)."""
+    # Sorted magnitudes: p must not depend on the order of rows, nor on which side is called base.
+    magnitudes = np.sort(np.abs(sums[sums != 0]))
+    if not magnitudes.size:
+        return 1.0
+    observed = abs(float(sums.sum())) - 1e-12 * float(magnitudes.sum())  # ties must not be lost to rounding
+    rng = np.random.default_rng(seed)
+    extreme = 0
+    for count in _chunks(magnitudes.size):
+        coins = rng.integers(0, 256, size=(count, -(-magnitudes.size // 8)), dtype=np.uint8)
+        signs = np.unpackbits(coins, axis=1, count=magnitudes.size).astype(np.float64) * 2 - 1
+        extreme += int((np.abs(signs @ magnitudes) >= observed).sum())
+    return (1 + extreme) / (1 + _RESAMPLES)
+
+
+def _cluster_sums(table: Array, members: NDArray[np.intp]) -> Array:
+    sums = np.stack([_sums(column, members) for column in table.T], axis=1)
+    # In an order of their own, that starts with what base and tuned share: the same clusters must be drawn
+    # whatever the order of rows, and also when base and tuned change places.
+    base, base_count, tuned, tuned_count = sums.T
+    return np.asarray(sums[np.lexsort((tuned_count, base_count, tuned, base, base + tuned))])
+
+
+def _bootstrap_sums(clusters: Array, seed: int) -> Array:
+    """Return the column sums of 10,000 samples of `clusters`, drawn with replacement: [resample, column]."""
+    rng = np.random.default_rng(seed)
+    size = len(clusters)
+    parts = []
+    for count in _chunks(size):
+        drawn = rng.integers(0, size, size=(count, size)) + size * np.arange(count)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=count * size).reshape(count, size)
+        parts.append(times @ clusters)
+    return np.concatenate(parts)
+
+
+def _bootstrap_evidence(draws: Array, clusters: int, *, scale: float) -> _Evidence:
+    if clusters == 1:
+        return _Evidence(None, None, 1.0, "paired bootstrap", None, clusters)
+    tail = (1 - _LEVEL) / 2
+    low, high = (float(end) for end in np.quantile(draws, [tail, 1 - tail]))
+    beyond = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
+    p_value = min(1.0, max(2 * (1 + beyond) / (1 + len(draws)), 2.0 ** (1 - clusters)))
+    error = _without_rounding(float(draws.std(ddof=1)), scale)
+    return _Evidence(low, high, p_value, "paired bootstrap", error, clusters)
+
+
+def _sides(sums: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    return (sums[:, 0], sums[:, 1]), (sums[:, 2], sums[:, 3])
+
+
+def _differences(sums: Array, aggregate: Aggregate) -> Array:
+    base, tuned = _sides(sums)
+    return np.asarray(aggregate(*tuned) - aggregate(*base), dtype=np.float64)
+
+
+def _chunks(width: int) -> list[int]:
+    size = max(1, min(_RESAMPLES, _CHUNK // width))
+    return [min(size, _RESAMPLES - start) for start in range(0, _RESAMPLES, size)]

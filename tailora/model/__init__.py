@@ -1,0 +1,1 @@
+"""Tensors: loading, adapters, the training loop, decoding. Knows no text."""

@@ -1,0 +1,162 @@
+"""Base models, tokenizers and adapters from disk or hub, with the checks that loading alone does not make."""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from tailora import machine, recipe
+from tailora.errors import ModelError, did_you_mean
+
+
+def bundled_models() -> dict[str, Path]:
+    """Return the base models that travel with the package, by name."""
+    folder = Path(str(resources.files("tailora") / "assets" / "models"))
+    return {path.parent.name: path.parent for path in sorted(folder.glob("*/config.json"))}
+
+
+def locate_base(base: str) -> str:
+    """Return the local folder or hub id behind `model.base`, without importing torch.
+
+    Raises:
+        ModelError: when it is neither bundled, nor a model folder, nor known to the hub or its local cache.
+    """
+    bundled, path = bundled_models(), Path(base).expanduser()
+    if base in bundled:
+        return str(bundled[base])
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(f"model.base: {base} has no config.json, so it is not a transformers model folder.")
+        return str(path)
+    looks_local = base.startswith((".", "/", "~")) or base.count("/") > 1
+    if looks_local or not _on_hub(base):
+        reason = "there is no such folder" if looks_local else "it is no folder, and the model hub does not give it to us"
+        raise ModelError(
+            f'model.base: "{base}" cannot be found: {reason}{did_you_mean(base, bundled)}. '
+            f"Give a local folder, a hub id such as Qwen/Qwen2.5-0.5B (with a network), or {', '.join(bundled)} (bundled)."
+        )
+    return base
+
+
+def _on_hub(base: str) -> bool:
+    from huggingface_hub import file_exists, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    try:
+        if isinstance(try_to_load_from_cache(base, "config.json"), str):
+            return True
+        return bool(file_exists(base, "config.json"))
+    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError):
+        return False
+    except Exception as error:  # the hub's HTTP client is not a dependency of ours, so its errors have no name here
+        if type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2", "requests"):
+            return False
+        raise
+
+
+def load_tokenizer(settings: recipe.Model) -> Any:
+    """Load the tokenizer of the base model; without a pad token the end token pads, since padding is masked."""
+    from transformers import AutoTokenizer
+
+    with _explained(settings.base):
+        tokenizer = AutoTokenizer.from_pretrained(
+            locate_base(settings.base), trust_remote_code=settings.trust_remote_code
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_base(settings: recipe.Model) -> Any:
+    """Load the base model in float32 on this machine's device, ready for an adapter, in evaluation mode."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with _explained(settings.base), quiet_transformers():
+        model = AutoModelForCausalLM.from_pretrained(
+            locate_base(settings.base),
+            dtype=torch.float32,
+            trust_remote_code=settings.trust_remote_code,
+            use_safetensors=True,
+        )
+    return model.to(machine.device()).eval()
+
+
+def load_adapter(model: Any, folder: Path) -> Any:
+    """Put the adapter in `folder` on `model`; returns a PEFT model in evaluation mode."""
+    from peft import PeftModel
+
+    with _explained(str(folder)):
+        return PeftModel.from_pretrained(model, folder).eval()
+
+
+def freeze_dtype(model: Any, settings: recipe.Model) -> None:
+    """Cast the frozen weights to `model.dtype`, in place; call it after adapters are attached.
+
+    PEFT creates adapters on the grid of the base's type, so the base must still be float32 when they are made.
+    """
+    import torch
+
+    native = machine.has_bfloat16() if settings.dtype == "auto" else settings.dtype == "bfloat16"
+    if native:
+        for parameter in model.parameters():
+            if not parameter.requires_grad and parameter.is_floating_point():
+                parameter.data = parameter.data.to(torch.bfloat16)
+
+
+def mixed_precision(model: Any) -> contextlib.AbstractContextManager[Any]:
+    """Return the context for a forward pass: bfloat16 matrix products where the frozen weights are bfloat16."""
+    import torch
+
+    reduced = any(weight.dtype == torch.bfloat16 for weight in model.parameters())
+    return torch.autocast(model.device.type, torch.bfloat16, enabled=reduced)
+
+
+def longest_input(model: Any, settings: recipe.Model) -> int:
+    """Return the most tokens an example may have: `model.max_length`, or less where the model ends earlier."""
+    limit = getattr(model.config, "max_position_embeddings", None)
+    return settings.max_length if limit is None else min(settings.max_length, int(limit))
+
+
+def base_fingerprint(model: Any) -> str:
+    """Return a hash of the names, shapes and a sample of the values of all weights.
+
+    Values are rounded to bfloat16 first, so that one model loaded in two types has one fingerprint.
+    """
+    import torch
+
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in sorted(model.state_dict().items()):
+        if "lora_" in name:
+            continue
+        flat = tensor.detach().flatten()
+        sampled = flat[:: max(1, flat.numel() // 64)][:64].to("cpu", torch.bfloat16).float()
+        plain = name.replace("base_model.model.", "").replace(".base_layer", "")
+        digest.update(f"{plain} {tuple(tensor.shape)} {sampled.tolist()}".encode())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence the progress bars that transformers draws while it loads or saves."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    yield
+    logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn the loaders' errors for missing or damaged files into one paragraph."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        if isinstance(error, ModelError):
+            raise
+        first = str(error).strip().split("\n")[0][:300]
+        raise ModelError(f"{what} cannot be loaded: {first}") from error

@@ -1,0 +1,180 @@
+"""Base and tuned on the same test rows → predictions, scores, paired comparison and a verdict."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tailora import files
+from tailora.errors import RunError
+from tailora.files import Row, fingerprint
+from tailora.measure.stats import Comparison, compare_means, compare_ratios
+from tailora.pipeline.prepare import prepare
+from tailora.pipeline.train import check_fingerprints, train, within
+from tailora.recipe import Recipe
+from tailora.run import RUNS, Run, Stage, progress
+
+# The metric of the verdict: the first of these that the rows allow.
+_PRIMARY = ("pass@1", "bits per byte")
+
+
+def evaluate(recipe: Recipe, root: Path = RUNS) -> Row:
+    """Compare base and tuned on the test split of `recipe`; returns the content of `<run>/evaluate/comparison.json`.
+
+    Returns at once when that is done; trains first when the run has no adapter yet.
+    """
+    run = train(recipe, root)
+    if not run.is_done("evaluate"):
+        rows = prepare(recipe, root).test[: recipe.evaluate.rows]
+        with run.stage("evaluate") as stage:
+            _compare_variants(run, rows, stage)
+    comparison: Row = files.read_json(run.folder / "evaluate" / "comparison.json")
+    return comparison
+
+
+def _compare_variants(run: Run, rows: list[Row], stage: Stage) -> None:
+    from tailora.model import load
+    from tailora.tasks.generate import Generate
+
+    settings = run.recipe.model
+    task = Generate(run.recipe.evaluate, load.load_tokenizer(settings))
+    base = load.load_base(settings)
+    check_fingerprints(run, load.base_fingerprint(base), task.prompts.fingerprint())
+    longest = load.longest_input(base, settings)
+    rows, budget = _rows_within(task, rows, longest)
+    model = load.load_adapter(base, run.folder / "train" / "adapter")
+    load.freeze_dtype(model, settings)
+
+    predictions = {"tuned": _predict(model, task, rows, run.recipe, longest)}
+    with model.disable_adapter():
+        predictions["base"] = _predict(model, task, rows, run.recipe, longest)
+    for variant, predicted in predictions.items():
+        files.write_jsonl(stage.folder / variant / "predictions.jsonl", predicted)
+        files.write_json(stage.folder / variant / "scores.json", _scores(task.metrics, predicted))
+    comparison = compare(task.metrics, predictions["base"], predictions["tuned"])
+    files.write_json(stage.folder / "comparison.json", comparison | {"rows": budget})
+    stage.facts |= {"verdict": comparison["verdict"]}
+
+
+def _rows_within(task: Any, rows: list[Row], longest: int) -> tuple[list[Row], Row]:
+    samples = [task.encode(row) for row in rows]
+    _, budget = within(samples, longest, "test")
+    return [row for row, sample in zip(rows, samples, strict=True) if len(sample.tokens) <= longest], budget
+
+
+def _predict(model: Any, task: Any, rows: list[Row], recipe: Recipe, longest: int) -> list[Row]:
+    """Return one row per example with the answer, its scores and the likelihood of the reference."""
+    from tailora.engine import Engine
+    from tailora.tasks.generate import nats_to_bits
+
+    settings = recipe.evaluate
+    samples = [task.encode(row) for row in rows]
+    nats = _losses(model, task, samples, recipe.train.micro_tokens)
+    with progress("answering", len(rows)) as advance:
+        answers = Engine(model, task.prompts).answer(
+            [row["prompt"] for row in rows],
+            max_new_tokens=min(settings.max_new_tokens, longest - min(s.answer_start for s in samples)),
+            batch_size=settings.batch_size,
+            advance=advance,
+        )
+    scores = task.score(rows, [answer.text for answer in answers])
+    return [
+        {
+            "id": row["id"],
+            "slice": row.get("slice"),
+            "cluster": row["cluster"],
+            "prompt_hash": fingerprint(task.prompts.render(row["prompt"])),
+            "output": answer.text,
+            "finish": answer.finish,
+            "nats": loss,
+            "bits": nats_to_bits(loss),
+            "targets": sample.targets,
+            "bytes": len(row["answer"].encode()),
+            **score,
+        }
+        for row, sample, answer, loss, score in zip(rows, samples, answers, nats, scores, strict=True)
+    ]
+
+
+def _losses(model: Any, task: Any, samples: list[Any], micro_tokens: int) -> list[float]:
+    from tailora.text.batches import micro_batches
+
+    numbered = {id(sample): i for i, sample in enumerate(samples)}
+    losses = [0.0] * len(samples)
+    for batch in micro_batches(samples, micro_tokens):
+        for sample, loss in zip(batch, task.row_losses(model, batch), strict=True):
+            losses[numbered[id(sample)]] = loss
+    return losses
+
+
+def _scores(metrics: Sequence[Any], predictions: list[Row]) -> Row:
+    """Return the aggregates of one variant, with the reason where there is none."""
+    scores: Row = {"rows": len(predictions)}
+    for metric in metrics:
+        used = [row for row in predictions if row[metric.field] is not None]
+        scores[metric.name] = _aggregate(metric, used) if used else {"absent": _reason(metric, predictions)}
+    scores["has fence"] = sum(row["has_fence"] for row in predictions) / len(predictions)
+    scores["hit the length limit"] = sum(row["finish"] == "length" for row in predictions) / len(predictions)
+    return scores
+
+
+def _aggregate(metric: Any, rows: list[Row]) -> float:
+    total = sum(float(row[metric.field]) for row in rows)
+    if metric.kind != "ratio":
+        return total / len(rows)
+    ratio = total / sum(row[metric.per] for row in rows)
+    return float(metric.transform(ratio)) if metric.transform else ratio
+
+
+def _reason(metric: Any, predictions: list[Row]) -> str:
+    if metric.field == "passed":
+        tested = any(row["tests"] for row in predictions)
+        return "the tests could not be run here" if tested else "no test row brings tests"
+    return "fewer than half of the reference answers are Python code"
+
+
+def compare(metrics: Sequence[Any], base: list[Row], tuned: list[Row]) -> Row:
+    """Compare every metric on all rows and on each slice, pair by pair; the verdict is that of the primary metric.
+
+    Raises:
+        RunError: when the two sides do not stand for the same rows and prompts.
+    """
+    pairs = list(zip(base, tuned, strict=True))
+    if any((b["id"], b["prompt_hash"]) != (t["id"], t["prompt_hash"]) for b, t in pairs):
+        raise RunError("base and tuned were not asked the same questions; evaluate again with --fresh.")
+    slices = sorted({row["slice"] for row in base if row["slice"]})
+    compared, absent = [], {}
+    for metric in metrics:
+        usable = [(b, t) for b, t in pairs if b[metric.field] is not None and t[metric.field] is not None]
+        if not usable:
+            absent[metric.name] = _reason(metric, base)
+        for name in ["all", *slices] if usable else []:
+            chosen = [(b, t) for b, t in usable if name in ("all", b["slice"])]
+            if chosen:
+                compared.append(_entry(metric, name, chosen))
+    primary = next(name for name in _PRIMARY if name not in absent)
+    headline = next(entry for entry in compared if entry["metric"] == primary and entry["slice"] == "all")
+    return {"primary": primary, "verdict": headline["verdict"], "metrics": compared, "absent": absent}
+
+
+def _entry(metric: Any, name: str, pairs: list[tuple[Row, Row]]) -> Row:
+    about = {"metric": metric.name, "slice": name, "kind": metric.kind, "meaning": metric.meaning}
+    return {**about, "higher_is_better": metric.higher_is_better, **asdict(_paired(metric, pairs))}
+
+
+def _paired(metric: Any, pairs: list[tuple[Row, Row]]) -> Comparison:
+    columns = {side: [float(pair[side][metric.field]) for pair in pairs] for side in (0, 1)}
+    clusters = [base["cluster"] for base, _ in pairs]
+    groups = clusters if len(set(clusters)) < len(clusters) else None
+    if metric.kind != "ratio":
+        return compare_means(
+            columns[0], columns[1],
+            higher_is_better=metric.higher_is_better, groups=groups, binary=metric.kind == "binary",
+        )  # fmt: skip
+    per = [float(base[metric.per]) for base, _ in pairs]
+    transform = metric.transform or (lambda ratio: ratio)
+    return compare_ratios(
+        columns[0], per, columns[1], per,
+        aggregate=lambda total, count: transform(total / count),
+        higher_is_better=metric.higher_is_better, groups=groups,
+    )  # fmt: skip

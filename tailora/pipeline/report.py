@@ -1,0 +1,168 @@
+"""Run files → report.html, report.md and figures. A pure reader: no stage knows that reports exist."""
+
+import base64
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tailora import files
+from tailora.errors import plain
+from tailora.files import Row
+from tailora.measure import figures
+from tailora.pipeline import words
+from tailora.recipe import Recipe
+from tailora.run import RUNS, STAGES, Run
+
+_MOST_EXAMPLES = 4
+
+
+def report(recipe: Recipe, root: Path = RUNS) -> Path:
+    """Write `<run>/report/` from the files of the finished stages and return the path of `report.html`.
+
+    Raises:
+        RunError: when a stage that is reported on has not been done.
+    """
+    run = Run.open(recipe, root)
+    for stage in ("prepare", "train", "evaluate"):
+        run.require(stage)
+    run.forget("report")
+    with run.stage("report") as stage:
+        story = _tell(run, stage.folder / "figures")
+        files.write_text(stage.folder / "report.html", _render("report.html.j2", story, escape=True))
+        files.write_text(stage.folder / "report.md", _render("report.md.j2", story, escape=False))
+    return run.folder / "report" / "report.html"
+
+
+def _tell(run: Run, folder: Path) -> dict[str, Any]:
+    """Return everything that the templates show."""
+    comparison = files.read_json(run.folder / "evaluate" / "comparison.json")
+    record = files.read_json(run.folder / "run.json")
+    return {
+        "name": run.recipe.name,
+        "recipe": run.recipe.model_dump(mode="json"),
+        "asked": (run.folder / "recipe.toml").read_text("utf-8"),
+        "verdict": comparison["verdict"],
+        "headline": words.headline(comparison),
+        "header": words.COMPARISON_HEADER,
+        "comparison": list(words.comparison_cells(comparison)),
+        "meanings": {entry["metric"]: entry["meaning"] for entry in comparison["metrics"]},
+        "warnings": sorted({f"* {e['slice']}: {e['warning']}" for e in comparison["metrics"] if e["warning"]}),
+        "absent": comparison["absent"],
+        "training": words.training_lines(run.folder),
+        "card": words.card_table(run.folder),
+        "machine": record["machine"],
+        "stages": [_stage_cells(name, record["stages"][name]) for name in STAGES if name in record["stages"]],
+        "scores": {v: files.read_json(run.folder / "evaluate" / v / "scores.json") for v in ("base", "tuned")},
+        "examples": _examples(run, comparison["primary"]),
+        "figures": _draw(run, comparison, folder),
+    }
+
+
+def _stage_cells(name: str, record: Row) -> tuple[str, str, str, str]:
+    peak = record["peak_memory_bytes"]
+    memory = "not known on this system" if peak is None else f"{peak / 2**30:.2f} GiB"
+    return name, f"{record['seconds']:,.1f} s", memory, record["finished"]
+
+
+def _draw(run: Run, comparison: Row, folder: Path) -> dict[str, str]:
+    """Save all figures with the numbers behind them; returns each SVG as text, by name."""
+    drawn: dict[str, str] = {}
+
+    def draw(name: str, figure: Callable[..., Any], rows: list[Row], *data: Any) -> None:
+        svg, _, _ = figures.save(figure(*data), folder, name, rows)
+        drawn[name] = svg.read_text("utf-8")
+
+    log = list(files.read_jsonl(run.folder / "train" / "log.jsonl"))
+    draw("loss", figures.loss_curves, log, log)
+    shares = [
+        {"name": f"{e['metric']}, {e['slice']}", **{k: e[k] for k in ("base", "tuned", "low", "high")}}
+        for e in comparison["metrics"]
+        if e["kind"] == "binary"
+    ]
+    if shares:
+        draw("scores", figures.comparison_bars, shares, shares)
+    outcomes = [
+        {"name": e["metric"], **{k: e[k] for k in ("wins", "ties", "losses")}}
+        for e in comparison["metrics"]
+        if e["slice"] == "all"
+    ]
+    draw("wins", figures.wins_losses, outcomes, outcomes)
+    topics = files.read_json(run.folder / "prepare" / "card.json")["topics"]["train"]
+    if topics:
+        rows = [{"topic": topic, "rows": count} for topic, count in topics.items()]
+        draw("topics", figures.bars, rows, topics, "training rows by topic")
+    return drawn
+
+
+def _examples(run: Run, primary: str) -> list[Row]:
+    """Return answers before and after: where tuned gained, where it lost, and where neither moved."""
+    test = {row["id"]: row for row in files.read_jsonl(run.folder / "prepare" / "test.jsonl")}
+    base, tuned = (
+        {row["id"]: row for row in files.read_jsonl(run.folder / "evaluate" / variant / "predictions.jsonl")}
+        for variant in ("base", "tuned")
+    )
+    field = "passed" if primary == "pass@1" else "chrf"
+    gains = {key: float(tuned[key][field] or 0) - float(base[key][field] or 0) for key in tuned}
+    chosen = {
+        "gained": sorted((k for k in gains if gains[k] > 0), key=lambda k: -gains[k]),
+        "lost": sorted((k for k in gains if gains[k] < 0), key=lambda k: gains[k]),
+        "unchanged": [key for key in gains if gains[key] == 0],
+    }
+    return [
+        {"kind": kind, "rows": len(keys), "shown": [_example(test[k], base[k], tuned[k]) for k in keys[:_MOST_EXAMPLES]]}
+        for kind, keys in chosen.items()
+    ]
+
+
+def _example(row: Row, base: Row, tuned: Row) -> Row:
+    return {
+        "id": row["id"],
+        "slice": row.get("slice"),
+        "question": "\n\n".join(turn["content"] for turn in row["prompt"]),
+        "reference": row["answer"],
+        "base": base["output"],
+        "tuned": tuned["output"],
+        "base_note": _note(base),
+        "tuned_note": _note(tuned),
+    }
+
+
+def _note(prediction: Row) -> str:
+    cut = "; cut at the length limit" if prediction["finish"] == "length" else ""
+    tests = prediction["tests"]
+    if tests is None:
+        return f"chrF {prediction['chrf']:.0f}{cut}"
+    return f"tests {tests['status']}{': ' + tests['detail'] if tests['detail'] else ''}{cut}"
+
+
+def _render(name: str, story: dict[str, Any], *, escape: bool) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("tailora", "assets/report"),
+        autoescape=escape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=lambda value: plain(value) if type(value) is str else value,
+    )
+    environment.filters |= {"fenced": _fenced, "data_uri": _data_uri, "inline": _inline}
+    return environment.get_template(name).render(story)
+
+
+def _fenced(text: str, language: str = "") -> str:
+    """Put text in a Markdown fence longer than any run of backticks in it."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _inline(text: str) -> str:
+    """Make text safe for a line or a table cell of Markdown: no line ends, no bars, no markup."""
+    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", " ".join(text.split()))
+
+
+def _data_uri(svg: str) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()

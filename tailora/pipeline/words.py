@@ -1,0 +1,141 @@
+"""Numbers of a finished run → the sentences and cells that screen and report share. Reads run files only."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tailora import files
+from tailora.files import Row
+
+COMPARISON_HEADER = ("metric", "rows", "base", "tuned", "difference", "95 % interval", "p", "verdict")
+_SHARES = ("binary",)
+
+
+def card_lines(run: Path) -> list[str]:
+    """Return what was kept and what was dropped, a line each."""
+    card = files.read_json(run / "prepare" / "card.json")
+    rows, splits = card["rows"], card["splits"]
+    lines = [
+        f"{rows['read']:,} rows read = {rows['kept']:,} kept + {rows['dropped']:,} dropped; "
+        + ", ".join(f"{name} {count:,}" for name, count in splits.items())
+        + _bracketed(card["slices"])
+    ]
+    columns = ", ".join(f"{key} = {name}" for key, name in card["columns"].items())
+    lines.append(f"columns: {columns}")
+    lines += [
+        f"dropped {entry['rows']:,}: {reason} ({', '.join(entry['places'])}{' …' if entry['rows'] > 3 else ''})"
+        for reason, entry in card["dropped"].items()
+    ]
+    return lines
+
+
+def _bracketed(slices: dict[str, int]) -> str:
+    return f" ({', '.join(f'{count:,} {name}' for name, count in slices.items())})" if slices else ""
+
+
+def card_table(run: Path) -> list[tuple[str, str]]:
+    """Return the data card as pairs of a name and a text."""
+    card = files.read_json(run / "prepare" / "card.json")
+    spread = {
+        f"{what} (characters)": ", ".join(f"{share} {length:,}" for share, length in quantiles.items())
+        for what, quantiles in card["characters"].items()
+    }
+    pairs = {
+        "source": card["source"]["path"],
+        "sha256": card["source"]["sha256"],
+        "columns": ", ".join(f"{key} = {name}" for key, name in card["columns"].items()),
+        "rows read": f"{card['rows']['read']:,}",
+        "rows kept": f"{card['rows']['kept']:,}",
+        "rows dropped": f"{card['rows']['dropped']:,}",
+        **{f"  {reason}": f"{e['rows']:,}; first at {', '.join(e['places'])}" for reason, e in card["dropped"].items()},
+        **{f"{name} rows": f"{count:,}" for name, count in card["splits"].items()},
+        **{f"  test, {name}": f"{count:,}" for name, count in card["slices"].items()},
+        **spread,
+        "rows with tests": f"{card['rows_with_tests']:,}",
+    }
+    if card["earlier_assistant_turns"]:
+        pairs["earlier answers"] = f"{card['earlier_assistant_turns']:,} assistant turns are read but not learned"
+    return list(pairs.items())
+
+
+def training_lines(run: Path) -> list[str]:
+    """Return what was trained and how it went, a line each."""
+    facts = files.read_json(run / "train" / "stage.json")
+    fitted, tokens, weights = facts["fitted"], facts["tokens"], facts["weights"]
+    epochs = facts["recipe"]["train.epochs"]
+    kept = f"epoch {fitted['best_epoch']} of {epochs}" if fitted["best_epoch"] else "before training: no epoch was better"
+    lines = [
+        f"{weights['trainable']:,} of {weights['all']:,} weights trained ({weights['trainable'] / weights['all']:.1%}) "
+        f"in {fitted['steps']:,} steps and {fitted['seconds']:,.0f} s, "
+        f"{fitted['tokens'] / fitted['seconds']:,.0f} tokens/s",
+        f"validation loss {fitted['first_val_loss']:.3f} → {fitted['best_val_loss']:.3f} nats per token "
+        f"(kept: {kept})",
+    ]
+    lines += [
+        f"{budget['too_long']:,} {name} rows are longer than {tokens['max_length']:,} tokens and were left out"
+        for name, budget in tokens.items()
+        if name != "max_length" and budget["too_long"]
+    ]
+    return lines
+
+
+def headline(comparison: Row) -> list[str]:
+    """Return the verdict on the primary metric as sentences: all rows first, then each slice."""
+    lines = [_sentence(entry) for entry in comparison["metrics"] if entry["metric"] == comparison["primary"]]
+    lines += [f"{name} is absent: {reason}" for name, reason in comparison["absent"].items()]
+    if comparison["rows"]["too_long"]:
+        lines.append(f"{comparison['rows']['too_long']:,} test rows are too long for the model and were left out")
+    return lines
+
+
+def _sentence(entry: Row) -> str:
+    where = "" if entry["slice"] == "all" else f" on {entry['slice']} rows"
+    verdict = {"better": "tuned is better than base", "worse": "tuned is worse than base"}.get(
+        entry["verdict"], "no detectable difference between tuned and base"
+    )
+    text = (
+        f"{verdict}{where}: {entry['metric']} {format_value(entry, entry['base'])} → "
+        f"{format_value(entry, entry['tuned'])}, difference {format_interval(entry)}, n = {entry['n']:,}"
+    )
+    if entry["verdict"] == "no detectable difference" and entry["detectable"] is not None:
+        text += f"; this test set sees differences above about {format_value(entry, entry['detectable'])}"
+    return f"{text} ({entry['warning']})" if entry["warning"] else text
+
+
+def comparison_cells(comparison: Row) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of the comparison table, in the order of COMPARISON_HEADER."""
+    for entry in comparison["metrics"]:
+        yield (
+            entry["metric"],
+            f"{entry['slice']} {entry['n']:,}",
+            format_value(entry, entry["base"]),
+            format_value(entry, entry["tuned"]),
+            _signed(entry, entry["difference"]),
+            _ends(entry),
+            "<0.001" if entry["p_value"] < 0.001 else f"{entry['p_value']:.3f}",
+            entry["verdict"] + (" *" if entry["warning"] else ""),
+        )
+
+
+def format_value(entry: Row, value: float) -> str:
+    """Return a value of the entry's metric: shares in per cent, others with a fitting number of digits."""
+    if entry["kind"] in _SHARES:
+        return f"{value:.1%}".replace("%", " %")
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def format_interval(entry: Row) -> str:
+    """Return the difference with its interval, in points for shares."""
+    points = " points" if entry["kind"] in _SHARES else ""
+    return f"{_signed(entry, entry['difference'])}{points} (95 % interval {_ends(entry)})"
+
+
+def _ends(entry: Row) -> str:
+    if entry["low"] is None:
+        return "none"
+    return f"{_signed(entry, entry['low'])} … {_signed(entry, entry['high'])}"
+
+
+def _signed(entry: Row, value: float) -> str:
+    if entry["kind"] in _SHARES:
+        return f"{100 * value:+.1f}"
+    return f"{value:+.3f}" if abs(value) < 10 else f"{value:+,.1f}"

@@ -1,0 +1,265 @@
+"""The recipe: everything a user may ask for, each default written once.
+
+A recipe is a TOML file. Unknown keys, wrong types and impossible values are reported all at once, with what to
+write instead. The text under each key is its documentation, here and in `tailora new`.
+"""
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from tailora.errors import RecipeError, did_you_mean
+from tailora.files import checked_name
+
+
+class Section(BaseModel):
+    """A part of the recipe: strict, frozen, its keys documented by the text below them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Data(Section):
+    """Where the rows come from and how they are split."""
+
+    source: str
+    """A JSON, JSONL or CSV file, or the name of bundled data ("python_qa")."""
+    prompt: str | None = None
+    """Column with the question; detected when left out."""
+    input: str | None = None
+    """Column with context that follows the question; detected when left out."""
+    answer: str | None = None
+    """Column with the answer; detected when left out."""
+    group: str | None = None
+    """Column whose equal values never straddle splits, such as a patient or a source document."""
+    unseen: str | None = None
+    """Column of which some values are kept for the test split alone and scored apart, such as a topic."""
+    val: float = Field(default=0.05, gt=0, lt=0.5)
+    """Share of rows for validation."""
+    test: float = Field(default=0.1, gt=0, lt=0.5)
+    """Share of rows for the test split; also the share of `unseen` values kept for it."""
+    seed: int = 0
+    """Seed of the split."""
+
+
+class Model(Section):
+    """The base model."""
+
+    base: str = "tailora-tiny"
+    """A hub id, a local folder, or "tailora-tiny" (bundled)."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the frozen weights; "auto" is bfloat16 where the machine has it natively, else float32. Adapters are float32."""
+    max_length: int = Field(default=1024, ge=16)
+    """Longest prompt and answer together, in tokens; lowered to the model's own limit. Longer rows are left out."""
+    trust_remote_code: bool = False
+    """Let a hub model run its own Python code on this machine. Leave it off unless you have read that code."""
+
+
+class Lora(Section):
+    """The adapter."""
+
+    rank: int = Field(default=16, ge=1)
+    """Rank of the update of each weight."""
+    alpha: float = Field(default=32.0, gt=0)
+    """The update is scaled by alpha / rank. 32 with a tenfold full-tuning rate is the finding of "LoRA Without
+    Regret" (Schulman et al., 2025)."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout on the input of each adapter while training."""
+    targets: Literal["all-linear"] | list[str] = "all-linear"
+    """Modules that get an adapter: "all-linear" (all but the output head) or a list of module names."""
+
+
+class Train(Section):
+    """The training loop."""
+
+    epochs: int = Field(default=3, ge=1)
+    """Passes over the training split."""
+    lr: float = Field(default=2e-4, gt=0)
+    """Highest learning rate."""
+    batch_size: int = Field(default=16, ge=1)
+    """Rows in one optimizer step."""
+    micro_tokens: int = Field(default=2048, ge=1)
+    """Most tokens, padding included, in one forward pass. Changes memory and speed, not the result."""
+    warm_up: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the steps in which the rate rises linearly; a cosine brings it down to zero afterwards."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW's decoupled weight decay."""
+    clip: float = Field(default=1.0, gt=0)
+    """Largest gradient norm; longer gradients are scaled down to it."""
+    seed: int = 0
+    """Seed of the adapter's first weights, the order of rows and dropout."""
+
+
+class Evaluate(Section):
+    """How base and tuned model are compared."""
+
+    max_new_tokens: int = Field(default=256, ge=1)
+    """Longest answer to generate, in tokens."""
+    batch_size: int = Field(default=32, ge=1)
+    """Rows answered together."""
+    rows: int | None = Field(default=None, ge=2)
+    """Use only this many test rows, chosen by the split's seed; all when left out."""
+    test_seconds: float = Field(default=5.0, gt=0)
+    """Time limit for running one answer against its tests."""
+    test_memory_mb: int = Field(default=512, ge=64)
+    """Memory limit for running one answer against its tests, in MiB."""
+
+
+class Recipe(Section):
+    """What you want: a task, its data, a base model, and how to train and compare."""
+
+    name: str
+    """Name of the run; its folder is `runs/<name>`."""
+    task: Literal["generate"] = "generate"
+    """What the model learns: "generate" answers (causal language model)."""
+    data: Data
+    model: Model = Model()
+    lora: Lora = Lora()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_path(cls, name: str) -> str:
+        return checked_name(name, "name")
+
+    @model_validator(mode="after")
+    def _splits_leave_rows_to_train_on(self) -> "Recipe":
+        if self.data.val + self.data.test > 0.6:
+            raise ValueError("data.val and data.test take more than 60 % of the rows; make one of them smaller")
+        return self
+
+    def keys(self) -> dict[str, Any]:
+        """Return every key with its resolved value, flat: {"train.lr": 0.0002, …}."""
+        flat: dict[str, Any] = {}
+        for name, value in self.model_dump(mode="json").items():
+            flat |= {f"{name}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value}
+        return flat
+
+
+def built_in_recipes() -> dict[str, Path]:
+    """Return the recipes that travel with the package, by name."""
+    folder = Path(str(resources.files("tailora") / "assets" / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def locate_recipe(name: str) -> Path:
+    """Return the file of a recipe given by path or by built-in name; raise RecipeError with the nearest names."""
+    path, built_in = Path(name), built_in_recipes()
+    if path.is_file():
+        return path
+    if name in built_in:
+        return built_in[name]
+    near = [str(p) for p in Path().glob("*.toml")] + list(built_in)
+    raise RecipeError(
+        f'there is no recipe "{name}"{did_you_mean(name, near)}; give a .toml file or one of: {", ".join(built_in)}. '
+        "`tailora new my-recipe.toml` writes one to start from."
+    )
+
+
+def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe by path or built-in name and apply `key=value` overrides.
+
+    Raises:
+        RecipeError: with one problem per wrong key, value or override.
+    """
+    path = locate_recipe(name)
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not a TOML file: {error}.") from None
+    for override in overrides or []:
+        _apply(values, override)
+    return parse_recipe(values, str(path))
+
+
+def parse_recipe(values: dict[str, Any], where: str = "recipe") -> Recipe:
+    """Check `values`; raise RecipeError listing every problem at once."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError([_explain(where, problem) for problem in error.errors()]) from None
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise RecipeError(f'"{override}" is not an override; write key=value, such as train.lr=3e-4.')
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise RecipeError(f'"{override}": {section} is a value, not a section of the recipe.')
+    values[last] = _toml_value(text.strip())
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explain(where: str, problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = _keys_beside(problem["loc"])
+        return f"{where}: unknown key {key}{did_you_mean(str(problem['loc'][-1]), known)}; known here: {', '.join(known)}."
+    if problem["type"] == "missing":
+        return f"{where}: {key} is missing; {_documentation(problem['loc'])}"
+    message = problem["msg"].removeprefix("Value error, ")
+    got = f" (got {problem['input']!r})" if key and not isinstance(problem["input"], dict) else ""
+    return f"{where}: {key + ': ' if key else ''}{message}{got}."
+
+
+def _keys_beside(location: tuple[str | int, ...]) -> list[str]:
+    section: Any = Recipe
+    for part in location[:-1]:
+        section = section.model_fields[part].annotation
+    return list(section.model_fields)
+
+
+def _documentation(location: tuple[str | int, ...]) -> str:
+    section: Any = Recipe
+    for part in location[:-1]:
+        section = section.model_fields[part].annotation
+    field = section.model_fields[location[-1]]
+    return str(field.description or field.annotation.__doc__)
+
+
+def describe_recipe(recipe: Recipe) -> str:
+    """Return `recipe` as commented TOML: each key with its documentation above it."""
+    lines: list[str] = []
+    for name, field in Recipe.model_fields.items():
+        value = getattr(recipe, name)
+        if isinstance(value, Section):
+            lines += ["", f"# {value.__doc__}", f"[{name}]"]
+            for key, inner in type(value).model_fields.items():
+                lines += _key_lines(key, getattr(value, key), inner.description)
+        else:
+            lines += _key_lines(name, value, field.description)
+    return "\n".join(lines).strip() + "\n"
+
+
+def _key_lines(key: str, value: Any, description: str | None) -> list[str]:
+    text = " ".join((description or "").split())
+    shown = f"# {key} =" if value is None else toml_line(key, value)
+    return [f"{shown:<32} # {text}"]
+
+
+def toml_line(key: str, value: Any) -> str:
+    """Return `key = value` as TOML."""
+    return f"{key} = {_toml(value)}"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return repr(value)

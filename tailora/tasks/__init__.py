@@ -1,0 +1,1 @@
+"""Tasks: how text becomes loss, answers and scores. The one extension point."""

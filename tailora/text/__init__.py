@@ -1,0 +1,1 @@
+"""Rows to tokens: reading, splitting, prompts and batches. Imports no model."""

@@ -1,0 +1,29 @@
+"""Samples → batches: the order of an epoch, and micro-batches of similar length. Knows no tensors."""
+
+import random
+from collections.abc import Iterator, Sequence
+
+from tailora.text.prompts import Sample
+
+
+def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> Iterator[list[int]]:
+    """Yield the row numbers of each optimizer step of an epoch: a pure function of (seed, epoch); none is left out."""
+    order = list(range(count))
+    random.Random(f"{seed}/{epoch}").shuffle(order)
+    for start in range(0, count, batch_size):
+        yield order[start : start + batch_size]
+
+
+def micro_batches(samples: Sequence[Sample], most_tokens: int) -> Iterator[list[Sample]]:
+    """Cut samples into batches of similar length with at most `most_tokens` tokens, padding included.
+
+    A sample longer than that makes a batch of its own.
+    """
+    batch: list[Sample] = []
+    for sample in sorted(samples, key=lambda s: -len(s.tokens)):
+        if batch and (len(batch) + 1) * len(batch[0].tokens) > most_tokens:
+            yield batch
+            batch = []
+        batch.append(sample)
+    if batch:
+        yield batch

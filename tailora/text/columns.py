@@ -1,0 +1,148 @@
+"""Source rows → examples: which column is the question, which the answer, and what cannot be used.
+
+An example is a dict: `id`, `where`, `prompt` (the turns before the answer), `answer`, and where the source has them
+`tests`, `topic` and the columns that the recipe names.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tailora.errors import DataError, did_you_mean
+from tailora.files import Row, fingerprint
+from tailora.recipe import Data
+from tailora.text.read import SourceRow
+
+# Layouts of well-known data sets first: a column such as `text` is the question only where nothing better is there.
+_LAYOUTS = (
+    ("instruction", "input", "output"),
+    ("prompt", None, "completion"),
+    ("question", "context", "answer"),
+    ("instruction", "context", "response"),
+)
+_PROMPTS = ("instruction", "prompt", "question", "text", "intent")
+_INPUTS = ("input", "context")
+_ANSWERS = ("output", "response", "answer", "completion", "code", "snippet", "long_answer")
+_ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where question, context and answer stand; `messages` instead of the three for chat data."""
+
+    prompt: str | None = None
+    input: str | None = None
+    answer: str | None = None
+    messages: str | None = None
+
+
+@dataclass
+class Kept:
+    """Examples that can be used, and how many rows could not, by reason, with the first places."""
+
+    examples: list[Row] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    places: dict[str, list[str]] = field(default_factory=dict)
+    read: int = 0
+
+    def drop(self, reason: str, where: str) -> None:
+        """Count a row that is left out; the first three places are kept to be shown."""
+        self.dropped[reason] += 1
+        if self.dropped[reason] <= 3:
+            self.places.setdefault(reason, []).append(where)
+
+
+def detect_columns(seen: Iterable[str], data: Data, source: str) -> Columns:
+    """Choose the columns among the names `seen`; what the recipe names wins.
+
+    Raises:
+        DataError: when a named column is missing, none fits, or several fit equally well.
+    """
+    names = list(seen)
+    asked = {"prompt": data.prompt, "input": data.input, "answer": data.answer}
+    named = asked | {"group": data.group, "unseen": data.unseen}
+    missing = [
+        f'data.{key} = "{name}": {source} has no such column{did_you_mean(name, names)}; it has: {", ".join(names)}.'
+        for key, name in named.items()
+        if name is not None and name not in names
+    ]
+    if missing:
+        raise DataError(missing)
+    if "messages" in names and not any(asked.values()):
+        return Columns(messages="messages")
+    for prompt, context, answer in _LAYOUTS:
+        if prompt in names and answer in names and data.prompt in (None, prompt) and data.answer in (None, answer):
+            return Columns(prompt, data.input or (context if context in names else None), answer)
+    return Columns(
+        data.prompt or _only("prompt", _PROMPTS, names, source),
+        data.input or next((name for name in _INPUTS if name in names), None),
+        data.answer or _only("answer", _ANSWERS, names, source),
+    )
+
+
+def _only(key: str, known: tuple[str, ...], names: list[str], source: str) -> str:
+    found = [name for name in known if name in names]
+    if len(found) == 1:
+        return found[0]
+    what = f"several columns could be the {key}: {', '.join(found)}" if found else f"no column looks like the {key}"
+    raise DataError(f'{source}: {what}; say which with data.{key} = "…". Columns: {", ".join(names)}.')
+
+
+def to_examples(rows: Iterable[SourceRow], data: Data, source: str) -> tuple[Columns, Kept]:
+    """Turn source rows into examples; rows without question or answer, and exact repeats, are dropped and counted."""
+    kept, columns, seen = Kept(), None, set()
+    for row in rows:
+        kept.read += 1
+        columns = columns or detect_columns(row.values, data, source)
+        example = _chat_example(row, columns, kept) if columns.messages else _plain_example(row, columns, kept)
+        if example is None:
+            continue
+        key = fingerprint(*(turn["content"] for turn in example["prompt"]), example["answer"])
+        if key in seen:
+            kept.drop("exact repeat of an earlier row", row.where)
+            continue
+        seen.add(key)
+        extra = {name: row.values[name] for name in ("tests", "topic", data.group, data.unseen) if name in row.values}
+        kept.examples.append({"id": str(row.values.get("id", key)), "where": row.where, **example, **extra})
+    if columns is None:
+        raise DataError(f"{source}: no rows.")
+    assert kept.read == len(kept.examples) + kept.dropped.total()
+    return columns, kept
+
+
+def _plain_example(row: SourceRow, columns: Columns, kept: Kept) -> Row | None:
+    prompt = _text(row, columns.prompt)
+    context = _text(row, columns.input) if columns.input else ""
+    answer = _text(row, columns.answer)
+    if not prompt.strip() or not answer.strip():
+        kept.drop("empty question" if not prompt.strip() else "empty answer", row.where)
+        return None
+    content = f"{prompt}\n\n{context}" if context.strip() else prompt
+    return {"prompt": [{"role": "user", "content": content}], "answer": answer}
+
+
+def _text(row: SourceRow, column: str | None) -> str:
+    value = row.values.get(column or "")
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise DataError(f'{row.where}: column "{column}" holds {type(value).__name__}, not text.')
+    return value
+
+
+def _chat_example(row: SourceRow, columns: Columns, kept: Kept) -> Row | None:
+    turns: Any = row.values.get(columns.messages or "")
+    if not isinstance(turns, list) or not all(_is_turn(turn) for turn in turns):
+        raise DataError(
+            f'{row.where}: column "{columns.messages}" must be a list of {{"role": "user", "content": "…"}} '
+            f"with roles {', '.join(_ROLES)}."
+        )
+    if len(turns) < 2 or turns[-1]["role"] != "assistant" or not turns[-1]["content"].strip():
+        kept.drop("conversation without a final answer", row.where)
+        return None
+    return {"prompt": turns[:-1], "answer": turns[-1]["content"]}
+
+
+def _is_turn(turn: Any) -> bool:
+    return isinstance(turn, dict) and turn.get("role") in _ROLES and isinstance(turn.get("content"), str)

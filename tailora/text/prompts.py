@@ -1,0 +1,69 @@
+"""Turns → the text and tokens that the model sees. Training and serving use the same functions.
+
+The model's own chat template is used where it has one. Otherwise the plain template applies:
+
+    ### Question            (a system turn stands above, under "### System")
+    <the user's text>
+
+    ### Answer
+    <the answer><end token>
+"""
+
+from typing import Any, NamedTuple
+
+from tailora.errors import ModelError
+from tailora.files import fingerprint
+
+Turns = list[dict[str, str]]
+
+_HEADINGS = {"system": "### System", "user": "### Question", "assistant": "### Answer"}
+
+
+class Sample(NamedTuple):
+    """One example in tokens: everything from `answer_start` on is learned, the end token included."""
+
+    tokens: list[int]
+    answer_start: int
+
+    @property
+    def targets(self) -> int:
+        """Tokens that bear loss."""
+        return len(self.tokens) - self.answer_start
+
+
+class Prompts:
+    """Renders and encodes turns for one tokenizer."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        if tokenizer.eos_token_id is None:
+            raise ModelError("the tokenizer has no end token, so no answer could ever end; choose another base model.")
+        self.tokenizer = tokenizer
+        self.has_chat_template = bool(getattr(tokenizer, "chat_template", None))
+        begins = tokenizer("a").input_ids[:1]
+        self._begin = begins if begins == [tokenizer.bos_token_id] else []
+
+    def render(self, turns: Turns) -> str:
+        """Return the text up to where the answer begins."""
+        if self.has_chat_template:
+            return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        parts = [f"{_HEADINGS[turn['role']]}\n{turn['content']}\n\n" for turn in turns]
+        return "".join(parts) + f"{_HEADINGS['assistant']}\n"
+
+    def encode_prompt(self, turns: Turns) -> list[int]:
+        """Return the tokens up to where the answer begins; special tokens in plain-template text count as text."""
+        if self.has_chat_template:
+            return list(self.tokenizer(self.render(turns), add_special_tokens=False).input_ids)
+        return self._begin + self._plain_tokens(self.render(turns))
+
+    def encode(self, turns: Turns, answer: str) -> Sample:
+        """Return prompt, answer and end token. The answer is encoded apart, so it cannot change the prompt's tokens."""
+        prompt = self.encode_prompt(turns)
+        return Sample([*prompt, *self._plain_tokens(answer), self.tokenizer.eos_token_id], len(prompt))
+
+    def _plain_tokens(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids)
+
+    def fingerprint(self) -> str:
+        """Return a hash of template and tokenizer: equal fingerprints mean equal tokens for equal turns."""
+        probe = self.encode([{"role": "user", "content": "Où est <|end|> 42?\n\ttab"}], "é = [1, 2]\n")
+        return fingerprint(self.render([{"role": "user", "content": "x"}]), repr(probe), str(len(self.tokenizer)))

@@ -1,0 +1,116 @@
+"""Examples → train, validation and test splits that share nothing.
+
+The split is a pure function of contents and seed: neither the order of rows nor repeats in the source change it.
+"""
+
+import unicodedata
+from collections import defaultdict
+from typing import NamedTuple
+
+from tailora.errors import DataError
+from tailora.files import Row, fingerprint
+from tailora.recipe import Data
+
+# Shorter answers ("yes", "42") are shared by unrelated questions and say nothing about leakage.
+_TELLING_WORDS = 8
+_FEWEST_ROWS = 10
+
+
+class Splits(NamedTuple):
+    """Rows to learn from, to choose by, and to judge by. Test rows may carry a `slice`: "seen family" or "unseen family"."""
+
+    train: list[Row]
+    val: list[Row]
+    test: list[Row]
+
+
+def split(examples: list[Row], data: Data) -> Splits:
+    """Split by groups: rows that share a question, a telling answer or the `data.group` value stay together.
+
+    With `data.unseen`, about a `data.test` share of that column's values goes to the test split alone (slice
+    "unseen <column>"); the other test rows are "seen <column>".
+
+    Raises:
+        DataError: when there are too few rows or groups for three splits.
+    """
+    groups = group_rows(examples, data.group)
+    held_back = _held_back_values(examples, data)
+    for group in groups:
+        cluster = min(map(_content_key, group))
+        group[:] = [row | {"cluster": cluster} for row in group]
+    unseen = [g for g in groups if any(_value(row, data.unseen) in held_back for row in g)]
+    rest = [g for g in groups if not any(_value(row, data.unseen) in held_back for row in g)]
+    test, val, train = _fill(rest, [data.test, data.val], data.seed)
+    if len(examples) < _FEWEST_ROWS or not (test and val and train):
+        raise DataError(
+            f"{len(examples)} rows in {len(groups)} groups are too few to split into train, val and test; "
+            f"at least {_FEWEST_ROWS} rows that do not all share a question or answer are needed."
+        )
+    if data.unseen:
+        test = [row | {"slice": f"seen {data.unseen}"} for row in test]
+        # Rows of one unseen value stand or fall together, so they are one cluster for every interval.
+        test += [row | {"slice": f"unseen {data.unseen}", "cluster": _value(row, data.unseen)} for group in unseen for row in group]
+    return Splits(*(sorted(rows, key=_content_key) for rows in (train, val, test)))
+
+
+def group_rows(examples: list[Row], group_column: str | None) -> list[list[Row]]:
+    """Return the connected groups of rows that must not be separated."""
+    parent = list(range(len(examples)))
+
+    def find(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    first: dict[str, int] = {}
+    for i, row in enumerate(examples):
+        for key in _shared_keys(row, group_column):
+            parent[find(i)] = find(first.setdefault(key, i))
+    groups: dict[int, list[Row]] = defaultdict(list)
+    for i, row in enumerate(examples):
+        groups[find(i)].append(row)
+    return list(groups.values())
+
+
+def _shared_keys(row: Row, group_column: str | None) -> list[str]:
+    keys = ["prompt:" + normalise("\n".join(turn["content"] for turn in row["prompt"]))]
+    answer = normalise(row["answer"])
+    if len(answer.split()) >= _TELLING_WORDS:
+        keys.append("answer:" + answer)
+    if group_column is not None:
+        keys.append(f"group:{row.get(group_column)}")
+    return keys
+
+
+def normalise(text: str) -> str:
+    """NFKC, lower case, collapsed spaces: texts that a reader would call the same."""
+    return " ".join(unicodedata.normalize("NFKC", text).lower().split())
+
+
+def _held_back_values(examples: list[Row], data: Data) -> set[str]:
+    if data.unseen is None:
+        return set()
+    values = sorted({str(row.get(data.unseen)) for row in examples})
+    if len(values) < 3:
+        raise DataError(f'data.unseen = "{data.unseen}" has {len(values)} values; at least 3 are needed to keep some back.')
+    ranked = sorted(values, key=lambda value: fingerprint(str(data.seed), value))
+    return set(ranked[: max(1, round(len(ranked) * data.test))])
+
+
+def _value(row: Row, column: str | None) -> str | None:
+    return None if column is None else str(row.get(column))
+
+
+def _fill(groups: list[list[Row]], shares: list[float], seed: int) -> list[list[Row]]:
+    """Deal groups in an order given by their contents: each part takes what still fits its share, the last the rest."""
+    total = sum(map(len, groups))
+    parts: list[list[Row]] = [[] for _ in [*shares, 1.0]]
+    for group in sorted(groups, key=lambda g: fingerprint(str(seed), min(map(_content_key, g)))):
+        fits = (i for i, share in enumerate(shares) if len(parts[i]) + len(group) <= max(1, round(share * total)))
+        parts[next(fits, len(shares))].extend(group)
+    return parts
+
+
+def _content_key(row: Row) -> str:
+    return fingerprint(*(turn["content"] for turn in row["prompt"]), row["answer"])

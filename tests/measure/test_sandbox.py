@@ -1,0 +1,298 @@
+"""Real processes: honest programs, broken ones, and ones that cheat."""
+
+import os
+import time
+
+import pytest
+
+from tailora.measure.sandbox import Outcome, run_many, run_tests
+
+ADD = "def f(x):\n    return x + 1"
+ONE = [{"input": "f(1)", "expected": 2}]
+
+
+def returning(expression):
+    return f"def f(x):\n    return {expression}"
+
+
+def test_a_right_program_passes_all_its_tests():
+    tests = [{"input": f"f({n})", "expected": n + 1} for n in range(5)]
+    assert run_tests(ADD, tests) == Outcome("passed", 5, 5)
+
+
+def test_a_wrong_value_fails_and_the_other_tests_still_count():
+    tests = [
+        {"input": "f(1)", "expected": 2},
+        {"input": "f(5)", "expected": 7},
+        {"input": "f(2)", "expected": 3},
+    ]
+    assert run_tests(ADD, tests) == Outcome("failed", 2, 3, "f(5) gave 6, expected 7")
+
+
+def test_an_exception_in_one_test_leaves_the_others():
+    tests = [
+        {"input": "f(1)", "expected": 2},
+        {"input": "f('')", "expected": 2},
+        {"input": "f(2)", "expected": 3},
+    ]
+    outcome = run_tests(ADD, tests)
+    assert (outcome.status, outcome.passed) == ("error", 2)
+    assert outcome.detail.startswith("TypeError: ")
+
+
+@pytest.mark.parametrize(
+    ("code", "detail"),
+    [
+        ("raise KeyError('k')", "KeyError: 'k'"),
+        ("def f(x) return x", "SyntaxError: "),
+        ("\0", "SyntaxError: "),
+        ("\ud800", "UnicodeEncodeError: "),
+        ("g = 1", "NameError: name 'f' is not defined"),
+        ("import numpy", "ModuleNotFoundError: No module named 'numpy'"),
+        ("input()", "EOFError: "),
+        ("import sys\nsys.exit(0)", "SystemExit: 0"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("class E(Exception):\n    def __str__(self):\n        raise self\nraise E", "E"),
+        ("def f(x):\n    return f(x)", "RecursionError: "),
+        ("import os\nos._exit(0)", "ended by itself with exit code 0"),
+        ("import os\nos.abort()", "ended by SIGABRT"),
+        ("", "the program is empty"),
+        (" \n", "the program is empty"),
+    ],
+)
+def test_a_program_that_cannot_answer_is_an_error_that_says_why(code, detail):
+    outcome = run_tests(code, ONE)
+    assert (outcome.status, outcome.passed, outcome.total) == ("error", 0, 1)
+    assert outcome.detail.startswith(detail)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("True", 1),
+        ("1", True),
+        ("1", 1.0),
+        ("1.0", 1),
+        ("'1'", 1),
+        ("None", False),
+        ("(1, 2)", [1, 2]),
+        ("[1, True]", [1, 1]),
+        ("[1, 2, 3]", [1, 2]),
+        ("{1: 2}", {"1": 2}),
+        ("{'a': 1.0}", {"a": 1}),
+        ("{'a': 1, 'b': 2}", {"a": 1}),
+        ("{1, 2}", [1, 2]),
+        ("float('nan')", float("nan")),
+        ("[float('nan')]", [float("nan")]),
+        ("2 ** 20_000", 2),
+        ("type('Int', (int,), {})(2)", 2),
+        ("type('Str', (str,), {})('a')", "a"),
+    ],
+)
+def test_a_value_of_another_type_is_not_the_value(given, expected):
+    assert run_tests(returning(given), [{"input": "f(0)", "expected": expected}]).status == "failed"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        -3,
+        10**4000,
+        0.1,
+        float("inf"),
+        "\n\0\u202e\ud800",
+        [],
+        {},
+        {"a": [1, {"b": None}]},
+        "x" * 200_000,
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_json_values_come_back_as_they_are_however_long(value):
+    code = returning(repr(value) if value != float("inf") else "float('inf')")
+    assert run_tests(code, [{"input": "f(0)", "expected": value}]) == Outcome("passed", 1, 1)
+
+
+def test_an_object_that_equals_everything_fails():
+    code = "class Yes:\n    def __eq__(self, other):\n        return True\ndef f(x):\n    return Yes()"
+    assert run_tests(code, ONE) == Outcome("failed", 0, 1, "f(1) gave a value of type Yes, expected 2")
+
+
+def test_values_nested_too_deep_or_in_a_circle_fail():
+    deep = "def f(x):\n    a = []\n    for _ in range(5000):\n        a = [a]\n    return a"
+    circle = "def f(x):\n    a = []\n    a.append(a)\n    return a"
+    for code in (deep, circle):
+        assert run_tests(code, ONE).detail == "f(1) gave a value nested too deep, expected 2"
+
+
+def test_an_endless_loop_is_stopped_at_the_limit():
+    start = time.monotonic()
+    tests = [*ONE, {"input": "f(-1)", "expected": 0}]
+    outcome = run_tests("def f(x):\n    while x < 0:\n        pass\n    return x + 1", tests, seconds=0.5)
+    assert outcome == Outcome("timeout", 1, 2, "stopped at the time limit")
+    assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize("bomb", ["bytearray(10 ** 11)", "bytes(10 ** 6)", "object()"])
+def test_a_memory_bomb_gets_no_memory(bomb):
+    outcome = run_tests(f"x = []\nwhile True:\n    x.append({bomb})", ONE, memory_bytes=128 * 2**20)
+    assert outcome == Outcome("error", 0, 1, "MemoryError")
+
+
+def test_printing_neither_harms_nor_helps():
+    noisy = "import sys\nprint('x' * 10 ** 7)\nprint('x' * 10 ** 6, file=sys.stderr)\n" + ADD
+    assert run_tests(noisy, ONE).status == "passed"
+
+
+def test_a_value_far_beyond_the_expected_one_is_cut_off():
+    outcome = run_tests(returning("'x' * 10 ** 7"), ONE)
+    assert outcome == Outcome("error", 0, 1, "stopped for sending too much")
+
+
+ALL_PIPES = """
+import os
+def tell(line):
+    for number in range(256):
+        try:
+            os.write(number, line)
+        except OSError:
+            pass
+"""
+
+
+@pytest.mark.parametrize("token", ["", "0" * 32, "passed"])
+def test_forged_result_lines_do_not_pass(token):
+    lines = f'["{token}", 0, "value", 2]\n["{token}", "end", "value", null]\n'
+    forged = f"{ALL_PIPES}print('passed')\ntell({lines.encode()!r})\nos._exit(0)"
+    assert run_tests(forged, ONE) == Outcome("error", 0, 1, "ended by itself with exit code 0")
+
+
+def test_rubbish_in_the_result_pipe_does_not_hide_honest_results():
+    rubbish = b'\xff[[[{"a":\n' + b"[" * 5000 + b"\n[1]\n5\n[[], [], [], []]\nhalf a line"
+    code = f"{ALL_PIPES}\ndef f(x):\n    tell({rubbish!r})\n    return x + 1"
+    assert run_tests(code, ONE) == Outcome("passed", 1, 1)
+
+
+def test_a_flood_in_the_result_pipe_is_stopped():
+    start = time.monotonic()
+    outcome = run_tests(ALL_PIPES + "while True:\n    tell(b'x' * 4096)", ONE)
+    assert outcome == Outcome("error", 0, 1, "stopped for sending too much")
+    assert time.monotonic() - start < 4
+
+
+@pytest.mark.parametrize("ending", [ADD, "os._exit(3)"])
+def test_a_child_left_behind_neither_hangs_the_parent_nor_stays(ending):
+    code = f"import os, time\nif os.fork() == 0:\n    time.sleep(60)\n    os._exit(0)\n{ending}"
+    start = time.monotonic()
+    outcome = run_tests(code, ONE, seconds=1)
+    assert time.monotonic() - start < 3
+    assert outcome.status == ("passed" if ending == ADD else "timeout")
+
+
+def test_a_program_that_closes_its_pipe_and_runs_on_is_stopped_at_the_limit():
+    outcome = run_tests("import os, time\nos.closerange(3, 4096)\ntime.sleep(60)", ONE, seconds=0.5)
+    assert outcome == Outcome("timeout", 0, 1, "stopped at the time limit")
+
+
+def test_what_a_program_starts_is_killed_with_it(tmp_path):
+    fifo = tmp_path / "alive"
+    os.mkfifo(fifo)
+    reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    code = f"""
+import os, time
+ready, tell = os.pipe()
+if os.fork() == 0:
+    os.write(os.open({str(fifo)!r}, os.O_WRONLY), b"x")
+    os.write(tell, b"x")
+    time.sleep(60)
+os.read(ready, 1)
+"""
+    try:
+        assert run_tests(code + ADD, ONE).status == "passed"
+        assert os.read(reading, 1) == b"x"  # it has lived
+        assert closes_within(reading, 5)
+    finally:
+        os.close(reading)
+
+
+def closes_within(fifo, seconds):
+    """Say whether nobody holds the writing end of `fifo` any more, waiting for some seconds."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            return os.read(fifo, 1) == b""
+        except BlockingIOError:
+            time.sleep(0.02)
+    return False
+
+
+def test_nothing_of_ours_leaks_into_the_program_and_nothing_it_writes_stays():
+    code = """
+import os, sys
+def f(x):
+    try:
+        with open("file", "w") as file:
+            file.write("x")
+        wrote = True
+    except OSError:
+        wrote = False
+    return [sorted(set(os.environ) - {"LC_CTYPE", "LD_LIBRARY_PATH"}), os.listdir("."), wrote, __name__, sys.argv]
+"""
+    expected = [["PYTHONHASHSEED"], ["file"], False, "answer", ["-c"]]
+    assert run_tests(code, [{"input": "f(0)", "expected": expected}]) == Outcome("passed", 1, 1)
+
+
+def test_the_order_of_a_set_is_the_same_in_every_run():
+    tests = [{"input": "''.join(set('abcdefghijklmnop'))", "expected": ""}]
+    assert len({run_tests("pass", tests).detail for _ in range(4)}) == 1
+
+
+def test_dataclasses_and_annotations_work_as_in_a_module():
+    lazy = "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\n"
+    assert run_tests(lazy + "def f(x):\n    return P(x).x + 1", ONE).status == "passed"
+    eager = "def f(x: int):\n    return f.__annotations__['x'] is int"
+    assert run_tests(eager, [{"input": "f(0)", "expected": True}]).status == "passed"
+
+
+def test_a_main_guard_does_not_run():
+    assert run_tests(ADD + "\nif __name__ == '__main__':\n    input()", ONE).status == "passed"
+
+
+def test_the_detail_is_one_short_line_without_control_characters():
+    detail = run_tests("raise ValueError('a\\x1b[31m\\nb\\u202ec' + 'd' * 1000)", ONE).detail
+    assert detail.startswith("ValueError: a [31m b c")
+    assert len(detail) <= 200
+
+
+def test_without_tests_nothing_is_run_and_nothing_passes():
+    assert run_tests("raise SystemExit", []) == Outcome("not run", 0, 0, "there are no tests")
+
+
+def test_a_sandbox_that_does_not_start_blames_nobody():
+    outcome = run_tests(ADD, ONE, seconds=0.0001)
+    assert (outcome.status, outcome.passed, outcome.total) == ("not run", 0, 1)
+    assert outcome.detail.startswith("the sandbox did not start")
+
+
+def test_many_jobs_keep_their_order_and_report_progress_once_each():
+    jobs = [(returning(str(number)), [{"input": "f(0)", "expected": number % 3}]) for number in range(9)]
+    ticks = []
+    outcomes = run_many(jobs, workers=3, progress=lambda: ticks.append(1))
+    assert [outcome.status for outcome in outcomes] == ["passed"] * 3 + ["failed"] * 6
+    assert len(ticks) == 9
+    assert run_many([], workers=1) == []
+
+
+def test_a_slow_job_does_not_hold_up_the_others():
+    start = time.monotonic()
+    outcomes = run_many([("while True: pass", ONE)] * 4, workers=4, seconds=1)
+    assert [outcome.status for outcome in outcomes] == ["timeout"] * 4
+    assert time.monotonic() - start < 3
+
+
+def test_open_files_do_not_add_up():
+    before = len(os.listdir("/dev/fd"))
+    run_many([(ADD, ONE), ("import os; os._exit(1)", ONE)] * 3, workers=2)
+    assert len(os.listdir("/dev/fd")) == before

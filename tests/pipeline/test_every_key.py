@@ -1,0 +1,141 @@
+"""Every key of the recipe has an effect: changing it alone changes the files of its stage, and none before."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.toys import save_toy
+
+from tailora.errors import ModelError
+from tailora.pipeline import evaluate, prepare
+from tailora.recipe import Recipe
+from tailora.text.batches import micro_batches
+from tailora.text.prompts import Sample
+
+MakeRecipe = Callable[..., Recipe]
+
+PREPARED, ADAPTER = "prepare/train.jsonl", "train/adapter/adapter_model.safetensors"
+PREDICTED = "evaluate/tuned/predictions.jsonl"
+# key → another value than the plain recipe's, the file that must change, and one that must not.
+EFFECTS: dict[str, tuple[Any, str, str | None]] = {
+    "data.source": ("fewer.jsonl", PREPARED, None),
+    "data.prompt": ("other_question", PREPARED, None),
+    "data.input": ("note", PREPARED, None),
+    "data.answer": ("other_answer", PREPARED, None),
+    "data.group": ("author", PREPARED, None),
+    "data.unseen": ("author", PREPARED, None),
+    "data.val": (0.3, PREPARED, None),
+    "data.test": (0.3, PREPARED, None),
+    "data.seed": (1, PREPARED, None),
+    "model.base": ("toy-1", ADAPTER, PREPARED),
+    "model.dtype": ("bfloat16", ADAPTER, PREPARED),
+    "model.max_length": (96, ADAPTER, PREPARED),
+    "lora.rank": (2, ADAPTER, PREPARED),
+    "lora.alpha": (8.0, ADAPTER, PREPARED),
+    "lora.dropout": (0.5, ADAPTER, PREPARED),
+    "lora.targets": (["q_proj"], ADAPTER, PREPARED),
+    "train.epochs": (3, ADAPTER, PREPARED),
+    "train.lr": (1e-3, ADAPTER, PREPARED),
+    "train.batch_size": (5, ADAPTER, PREPARED),
+    "train.warm_up": (0.5, ADAPTER, PREPARED),
+    "train.weight_decay": (0.5, ADAPTER, PREPARED),
+    "train.clip": (1e-9, ADAPTER, PREPARED),
+    "train.seed": (1, ADAPTER, PREPARED),
+    "evaluate.max_new_tokens": (3, PREDICTED, ADAPTER),
+    "evaluate.rows": (5, PREDICTED, ADAPTER),
+}
+ELSEWHERE = {
+    "name": "names the folder of the run, in test_run",
+    "task": "has one value so far",
+    "model.trust_remote_code": "below",
+    "train.micro_tokens": "below: it must not change the result",
+    "evaluate.batch_size": "below: it must not change the result",
+    "evaluate.test_seconds": "below",
+    "evaluate.test_memory_mb": "below",
+}
+
+
+def digest(run: Path, file: str) -> str:
+    return hashlib.sha256((run / file).read_bytes()).hexdigest()
+
+
+def test_every_key_stands_in_a_test(make_recipe: MakeRecipe) -> None:
+    assert set(EFFECTS) | set(ELSEWHERE) == set(make_recipe().keys())
+
+
+@pytest.mark.parametrize("key", EFFECTS)
+def test_a_key_changes_its_stage_and_none_before(
+    key: str, make_recipe: MakeRecipe, finished: Path, workshop: Path, tmp_path: Path
+) -> None:
+    value, changed, kept = EFFECTS[key]
+    if key in ("data.source", "model.base"):
+        value = str(workshop / value)
+    asked = make_recipe(**{key: value})
+    (prepare if changed == PREPARED else evaluate)(asked, tmp_path)
+    assert digest(tmp_path / "toy", changed) != digest(finished, changed)
+    if kept:
+        assert digest(tmp_path / "toy", kept) == digest(finished, kept)
+
+
+def test_micro_tokens_bound_a_forward_pass() -> None:
+    samples = [Sample([0] * length, 1) for length in (5, 9, 30, 30, 7)]
+    sizes = [len(batch) * max(len(s.tokens) for s in batch) for batch in micro_batches(samples, 60)]
+    assert max(sizes) <= 60 < sum(sizes)
+
+
+@pytest.mark.parametrize("key", ["evaluate.batch_size"])
+def test_a_key_of_speed_changes_no_answer(key: str, make_recipe: MakeRecipe, finished: Path, tmp_path: Path) -> None:
+    evaluate(make_recipe(**{key: 2}), tmp_path)
+    outputs = [
+        [json.loads(line)["output"] for line in (run / PREDICTED).read_text().splitlines()]
+        for run in (finished, tmp_path / "toy")
+    ]
+    assert outputs[0] == outputs[1]
+
+
+def score(make_recipe: MakeRecipe, code: str, **changes: Any) -> Any:
+    from tests.toys import toy_tokenizer
+
+    from tailora.tasks.generate import Generate
+
+    task = Generate(make_recipe(**changes).evaluate, toy_tokenizer())
+    (row,) = task.score([{"answer": "x = 1", "tests": [{"input": "f()", "expected": 1}]}], [code])
+    return row["passed"]
+
+
+def test_test_seconds_bound_a_program(make_recipe: MakeRecipe) -> None:
+    slow = "def f():\n    import time\n    time.sleep(1.5)\n    return 1"
+    assert score(make_recipe, slow, **{"evaluate.test_seconds": 20}) is True
+    assert score(make_recipe, slow, **{"evaluate.test_seconds": 1}) is False
+
+
+def test_test_memory_bounds_a_program(make_recipe: MakeRecipe) -> None:
+    large = "def f():\n    return len(bytearray(200 * 2**20)) // (200 * 2**20)"
+    assert score(make_recipe, large, **{"evaluate.test_memory_mb": 512}) is True
+    assert score(make_recipe, large, **{"evaluate.test_memory_mb": 100}) is False
+
+
+def test_a_model_runs_its_own_code_only_when_that_is_allowed(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    base = save_toy(tmp_path / "base")
+    witness = tmp_path / "witness"
+    (base / "custom.py").write_text(
+        f"open({str(witness)!r}, 'w').close()\n"
+        "from transformers import LlamaConfig, LlamaForCausalLM\n"
+        "class Configured(LlamaConfig):\n    model_type = 'stranger'\n"
+        "class Stranger(LlamaForCausalLM):\n    config_class = Configured\n"
+    )
+    config = json.loads((base / "config.json").read_text())
+    config |= {
+        "model_type": "stranger",
+        "auto_map": {"AutoConfig": "custom.Configured", "AutoModelForCausalLM": "custom.Stranger"},
+    }
+    (base / "config.json").write_text(json.dumps(config))
+    asked = {"model.base": str(base)}
+    with pytest.raises(ModelError):
+        evaluate(make_recipe(**asked), tmp_path / "off")
+    assert not witness.exists()
+    evaluate(make_recipe(**asked, **{"model.trust_remote_code": True}), tmp_path / "on")
+    assert witness.exists()
