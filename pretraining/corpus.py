@@ -33,7 +33,9 @@ SKIPPED_FOLDERS = {
     "node_modules", "changes", "whatsnew", "c-api",
 }  # fmt: skip
 # Metadata counts as permissive when it names one of the first and none of the second.
-PERMISSIVE = re.compile(r"MIT|BSD|Apache|PSF|Python Software Foundation|ISC|public domain|Unlicense|CNRI", re.IGNORECASE)
+PERMISSIVE = re.compile(
+    r"MIT|BSD|Apache|PSF|Python Software Foundation|ISC|public domain|Unlicense|CNRI", re.IGNORECASE
+)
 RESTRICTED = re.compile(r"GPL|MPL|Mozilla|non-?commercial", re.IGNORECASE)
 GRAM = 13
 VOCABULARY = 4096
@@ -66,13 +68,12 @@ def permissive_packages(folder: Path) -> dict[str, tuple[str, str]]:
 
 
 def _licence(distribution: importlib.metadata.Distribution) -> str:
-    expression = distribution.metadata.get("License-Expression")
-    if expression:
-        return str(expression)
-    declared = distribution.metadata.get_all("Classifier") or []
-    classifiers = [c.rsplit("::", 1)[-1].strip() for c in declared if c.startswith("License ::")]
-    first_line = (distribution.metadata.get("License") or "").strip().split("\n")[0][:60]
-    return "; ".join(classifiers) or first_line
+    def field(name: str) -> list[str]:
+        return distribution.metadata.get_all(name) or []
+
+    classifiers = [c.rsplit("::", 1)[-1].strip() for c in field("Classifier") if c.startswith("License ::")]
+    texts = [text.strip().split("\n")[0][:60] for text in field("License")]
+    return "; ".join(field("License-Expression") or classifiers or texts)
 
 
 def read_documents(root: Path, pattern: str, package_of: dict[str, str] | str) -> Iterator[Document]:
@@ -118,12 +119,11 @@ def avoided_grams(files: Iterable[Path]) -> set[tuple[str, ...]]:
     """13-grams of every string in evaluation files (JSONL, optionally gzipped) that must not be trained on."""
     avoided: set[tuple[str, ...]] = set()
     for file in files:
-        opened = gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8")
-        with opened as lines:
-            for line in lines:
-                for value in json.loads(line).values():
-                    if isinstance(value, str):
-                        avoided.update(grams(value))
+        data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        for line in data.decode("utf-8").splitlines():
+            for value in json.loads(line).values():
+                if isinstance(value, str):
+                    avoided.update(grams(value))
     return avoided
 
 
@@ -191,7 +191,11 @@ def train_tokenizer(texts: Iterable[str], folder: Path) -> None:
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY, special_tokens=[END, PAD], initial_alphabet=alphabet, max_token_length=24, show_progress=False
+        vocab_size=VOCABULARY,
+        special_tokens=[END, PAD],
+        initial_alphabet=alphabet,
+        max_token_length=24,
+        show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     wrapped = PreTrainedTokenizerFast(

@@ -110,9 +110,11 @@ class Model:
                 working.copy_(master)
 
     def state(self) -> dict[str, Any]:
+        """Return what a checkpoint must carry of the model."""
         return {"master": self.master, "optimizers": [o.state_dict() for o in self.optimizers]}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Take up a saved state."""
         with torch.no_grad():
             for here, saved in zip(self.master, state["master"], strict=True):
                 here.copy_(saved)

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tailora.errors import DataError, ModelError, RecipeError, RunError, TailoraError
-    from tailora.pipeline import evaluate, prepare, report, train
+    from tailora.pipeline.evaluate import evaluate
+    from tailora.pipeline.prepare import prepare
+    from tailora.pipeline.report import report
+    from tailora.pipeline.train import train
     from tailora.recipe import Recipe, load_recipe
     from tailora.run import Run
 

@@ -19,7 +19,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-show = typer.Typer(help="Show what was asked for, what was prepared, and what the model really sees.", no_args_is_help=True)
+show = typer.Typer(
+    help="Show what was asked for, what was prepared, and what the model really sees.", no_args_is_help=True
+)
 app.add_typer(show, name="show")
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A .toml file or the name of a built-in recipe.")]
@@ -130,7 +132,9 @@ def show_recipe(recipe: RecipeName, overrides: Overrides = None) -> None:
     """Show every key of a recipe as it will be used."""
     from tailora.recipe import describe_recipe, load_recipe
 
-    _console().print(plain(describe_recipe(load_recipe(recipe, overrides))), markup=False, highlight=False, soft_wrap=True)
+    _console().print(
+        plain(describe_recipe(load_recipe(recipe, overrides))), markup=False, highlight=False, soft_wrap=True
+    )
 
 
 @show.command("data")

@@ -41,7 +41,8 @@ class Engine:
             advance=advance,
         )
         return [
-            Answer(tokenizer.decode(d.tokens, skip_special_tokens=True), "end" if d.ended else "length") for d in decoded
+            Answer(tokenizer.decode(d.tokens, skip_special_tokens=True), "end" if d.ended else "length")
+            for d in decoded
         ]
 
     def _end_tokens(self) -> list[int]:

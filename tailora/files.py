@@ -68,7 +68,7 @@ def read_jsonl(path: Path) -> Iterator[Row]:
     """Yield the rows of a JSONL file of ours; raise RunError when it is missing or damaged."""
     try:
         with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
+            for number, line in enumerate(lines, start=1):  # noqa: B007 — the error below names the line
                 yield json.loads(line)
     except FileNotFoundError:
         raise RunError(f"{path} is missing; run the stage that writes it first.") from None

@@ -50,7 +50,7 @@ class Model(Section):
     base: str = "tailora-tiny"
     """A hub id, a local folder, or "tailora-tiny" (bundled)."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of the frozen weights; "auto" is bfloat16 where the machine has it natively, else float32. Adapters are float32."""
+    """Type of the frozen weights; "auto" is bfloat16 where the machine has it natively. Adapters are float32."""
     max_length: int = Field(default=1024, ge=16)
     """Longest prompt and answer together, in tokens; lowered to the model's own limit. Longer rows are left out."""
     trust_remote_code: bool = False
@@ -206,7 +206,9 @@ def _explain(where: str, problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         known = _keys_beside(problem["loc"])
-        return f"{where}: unknown key {key}{did_you_mean(str(problem['loc'][-1]), known)}; known here: {', '.join(known)}."
+        return (
+            f"{where}: unknown key {key}{did_you_mean(str(problem['loc'][-1]), known)}; known here: {', '.join(known)}."
+        )
     if problem["type"] == "missing":
         return f"{where}: {key} is missing; {_documentation(problem['loc'])}"
     message = problem["msg"].removeprefix("Value error, ")

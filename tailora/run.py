@@ -167,6 +167,8 @@ def progress(description: str, total: int) -> Iterator[Callable[..., None]]:
         shown = bar.add_task(description, total=total, note="")
 
         def advance(count: int = 1, note: str | None = None) -> None:
-            bar.update(shown, advance=count, **({} if note is None else {"note": note}))
+            if note is not None:
+                bar.update(shown, note=note)
+            bar.advance(shown, count)
 
         yield advance

@@ -1,5 +1,7 @@
-"""The training loop. Losses arrive as a sum and a count and are divided once, so no result depends on how rows
-were cut into micro-batches."""
+"""The training loop.
+
+Losses arrive as a sum and a count and are divided once, so no result depends on how rows were cut into micro-batches.
+"""
 
 import math
 import time
@@ -67,7 +69,16 @@ def fit(
                 row = _take_step(model, samples, loss, optimizer, settings, scale, step + 1)
                 step, tokens = step + 1, tokens + sum(len(s.tokens) for s in samples)
                 elapsed = time.monotonic() - started
-                stage.log({"split": "train", "step": step, "epoch": epoch, **row, "tokens": tokens, "seconds": round(elapsed, 2)})
+                stage.log(
+                    {
+                        "split": "train",
+                        "step": step,
+                        "epoch": epoch,
+                        **row,
+                        "tokens": tokens,
+                        "seconds": round(elapsed, 2),
+                    }
+                )
                 advance(note=f"loss {row['loss']:.3f}  {tokens / elapsed:,.0f} tokens/s")
             val_loss = validate(model, val, loss, settings)
             stage.log({"split": "val", "step": step, "epoch": epoch, "loss": val_loss})

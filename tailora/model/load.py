@@ -32,10 +32,13 @@ def locate_base(base: str) -> str:
         return str(path)
     looks_local = base.startswith((".", "/", "~")) or base.count("/") > 1
     if looks_local or not _on_hub(base):
-        reason = "there is no such folder" if looks_local else "it is no folder, and the model hub does not give it to us"
+        reason = (
+            "there is no such folder" if looks_local else "it is no folder, and the model hub does not give it to us"
+        )
         raise ModelError(
             f'model.base: "{base}" cannot be found: {reason}{did_you_mean(base, bundled)}. '
-            f"Give a local folder, a hub id such as Qwen/Qwen2.5-0.5B (with a network), or {', '.join(bundled)} (bundled)."
+            "Give a local folder, a hub id such as Qwen/Qwen2.5-0.5B (with a network), or the bundled "
+            f"{', '.join(bundled)}."
         )
     return base
 
@@ -106,7 +109,7 @@ def freeze_dtype(model: Any, settings: recipe.Model) -> None:
                 parameter.data = parameter.data.to(torch.bfloat16)
 
 
-def mixed_precision(model: Any) -> contextlib.AbstractContextManager[Any]:
+def mixed_precision(model: Any) -> Any:
     """Return the context for a forward pass: bfloat16 matrix products where the frozen weights are bfloat16."""
     import torch
 

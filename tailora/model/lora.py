@@ -30,7 +30,9 @@ def add_lora(model: Any, settings: recipe.Lora, seed: int) -> Any:
     try:
         return get_peft_model(model, config)
     except ValueError as error:
-        names = sorted({n.rpartition(".")[2] for n, m in model.named_modules() if getattr(m, "weight", None) is not None})
+        names = sorted(
+            {n.rpartition(".")[2] for n, m in model.named_modules() if getattr(m, "weight", None) is not None}
+        )
         raise ModelError(f"lora.targets = {settings.targets!r}: {error} Modules here: {', '.join(names)}.") from None
 
 

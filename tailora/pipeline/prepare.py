@@ -100,5 +100,7 @@ def seen_by_model(recipe: Recipe, number: int, root: Path = RUNS) -> tuple[str, 
     tokenizer = load_tokenizer(recipe.model)
     sample = Prompts(tokenizer).encode(rows[number]["prompt"], rows[number]["answer"])
     prompt, learned = sample.tokens[: sample.answer_start], sample.tokens[sample.answer_start :]
-    counts = f"{rows[number]['id']}: {len(prompt)} prompt tokens, {len(learned)} learned tokens (the end token included)"
+    counts = (
+        f"{rows[number]['id']}: {len(prompt)} prompt tokens, {len(learned)} learned tokens (the end token included)"
+    )
     return tokenizer.decode(prompt), tokenizer.decode(learned), counts

@@ -24,8 +24,8 @@ def report(recipe: Recipe, root: Path = RUNS) -> Path:
         RunError: when a stage that is reported on has not been done.
     """
     run = Run.open(recipe, root)
-    for stage in ("prepare", "train", "evaluate"):
-        run.require(stage)
+    for needed in ("prepare", "train", "evaluate"):
+        run.require(needed)
     run.forget("report")
     with run.stage("report") as stage:
         story = _tell(run, stage.folder / "figures")
@@ -110,7 +110,11 @@ def _examples(run: Run, primary: str) -> list[Row]:
         "unchanged": [key for key in gains if gains[key] == 0],
     }
     return [
-        {"kind": kind, "rows": len(keys), "shown": [_example(test[k], base[k], tuned[k]) for k in keys[:_MOST_EXAMPLES]]}
+        {
+            "kind": kind,
+            "rows": len(keys),
+            "shown": [_example(test[k], base[k], tuned[k]) for k in keys[:_MOST_EXAMPLES]],
+        }
         for kind, keys in chosen.items()
     ]
 

@@ -95,10 +95,11 @@ tags: [lora, tailora]
 
 # {recipe.name}
 
-A LoRA adapter (rank {recipe.lora.rank}, alpha {recipe.lora.alpha:g}) for `{recipe.model.base}`, trained with tailora on
-`{recipe.data.source}`: {budget["rows"]:,} rows, {budget["targets"]:,} answer tokens an epoch, {recipe.train.epochs} epochs,
-peak learning rate {recipe.train.lr:g}. The weights of epoch {fitted["best_epoch"]} were kept (validation loss
-{fitted["best_val_loss"]:.4f} nats per token; {fitted["first_val_loss"]:.4f} before training).
+A LoRA adapter (rank {recipe.lora.rank}, alpha {recipe.lora.alpha:g}) for `{recipe.model.base}`, trained with tailora
+on `{recipe.data.source}`: {budget["rows"]:,} rows and {budget["targets"]:,} answer tokens an epoch,
+{recipe.train.epochs} epochs, peak learning rate {recipe.train.lr:g}. The weights of epoch
+{fitted["best_epoch"]} were kept: validation loss {fitted["best_val_loss"]:.4f} nats per token,
+{fitted["first_val_loss"]:.4f} before training.
 
 `tailora.json` holds fingerprints of the base weights and of template and tokenizer, which belong to this adapter.
 How it compares with its base stands in the run's report.

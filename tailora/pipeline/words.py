@@ -62,13 +62,14 @@ def training_lines(run: Path) -> list[str]:
     facts = files.read_json(run / "train" / "stage.json")
     fitted, tokens, weights = facts["fitted"], facts["tokens"], facts["weights"]
     epochs = facts["recipe"]["train.epochs"]
-    kept = f"epoch {fitted['best_epoch']} of {epochs}" if fitted["best_epoch"] else "before training: no epoch was better"
+    kept = (
+        f"epoch {fitted['best_epoch']} of {epochs}" if fitted["best_epoch"] else "before training: no epoch was better"
+    )
     lines = [
         f"{weights['trainable']:,} of {weights['all']:,} weights trained ({weights['trainable'] / weights['all']:.1%}) "
         f"in {fitted['steps']:,} steps and {fitted['seconds']:,.0f} s, "
         f"{fitted['tokens'] / fitted['seconds']:,.0f} tokens/s",
-        f"validation loss {fitted['first_val_loss']:.3f} → {fitted['best_val_loss']:.3f} nats per token "
-        f"(kept: {kept})",
+        f"validation loss {fitted['first_val_loss']:.3f} → {fitted['best_val_loss']:.3f} nats per token (kept: {kept})",
     ]
     lines += [
         f"{budget['too_long']:,} {name} rows are longer than {tokens['max_length']:,} tokens and were left out"

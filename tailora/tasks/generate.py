@@ -22,7 +22,9 @@ METRICS = (
     Metric("pass@1", "binary", "passed", True, meaning="the first answer passes all tests of its row"),
     Metric("answer NLL", "ratio", "nats", False, per="targets", meaning="nats per token of the reference answer"),
     Metric("perplexity", "ratio", "nats", False, per="targets", transform=np.exp, meaning="exp of the answer NLL"),
-    Metric("bits per byte", "ratio", "bits", False, per="bytes", meaning="bits to encode one byte of the reference answer"),
+    Metric(
+        "bits per byte", "ratio", "bits", False, per="bytes", meaning="bits to encode one byte of the reference answer"
+    ),
     Metric("parse rate", "binary", "parses", True, meaning="the answer's code is not empty and is valid Python"),
     Metric("exact match", "binary", "exact", True, meaning="the answer equals the reference but for trailing space"),
     Metric("chrF", "mean", "chrf", True, meaning="similarity to the reference, 0–100; not correctness"),

@@ -35,7 +35,9 @@ def locate_source(source: str) -> Path:
         return bundled[source]
     if path.is_dir():
         found = sorted(p.name for p in path.iterdir() if p.suffix in _KINDS)
-        raise DataError(f"data.source: {source} is a folder; name one file in it: {', '.join(found) or '(no data here)'}.")
+        raise DataError(
+            f"data.source: {source} is a folder; name one file in it: {', '.join(found) or '(no data here)'}."
+        )
     beside = [str(p) for p in path.parent.iterdir() if p.is_file()] if path.parent.is_dir() else []
     raise DataError(
         f"data.source: there is no file {source}{did_you_mean(source, [*beside, *bundled])}; give a JSON, JSONL or "

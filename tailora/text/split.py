@@ -17,7 +17,7 @@ _FEWEST_ROWS = 10
 
 
 class Splits(NamedTuple):
-    """Rows to learn from, to choose by, and to judge by. Test rows may carry a `slice`: "seen family" or "unseen family"."""
+    """Rows to learn from, to choose by, and to judge by; test rows may carry a `slice` such as "unseen family"."""
 
     train: list[Row]
     val: list[Row]
@@ -49,7 +49,11 @@ def split(examples: list[Row], data: Data) -> Splits:
     if data.unseen:
         test = [row | {"slice": f"seen {data.unseen}"} for row in test]
         # Rows of one unseen value stand or fall together, so they are one cluster for every interval.
-        test += [row | {"slice": f"unseen {data.unseen}", "cluster": _value(row, data.unseen)} for group in unseen for row in group]
+        test += [
+            row | {"slice": f"unseen {data.unseen}", "cluster": _value(row, data.unseen)}
+            for group in unseen
+            for row in group
+        ]
     return Splits(*(sorted(rows, key=_content_key) for rows in (train, val, test)))
 
 
@@ -93,7 +97,9 @@ def _held_back_values(examples: list[Row], data: Data) -> set[str]:
         return set()
     values = sorted({str(row.get(data.unseen)) for row in examples})
     if len(values) < 3:
-        raise DataError(f'data.unseen = "{data.unseen}" has {len(values)} values; at least 3 are needed to keep some back.')
+        raise DataError(
+            f'data.unseen = "{data.unseen}" has {len(values)} values; at least 3 are needed to keep some back.'
+        )
     ranked = sorted(values, key=lambda value: fingerprint(str(data.seed), value))
     return set(ranked[: max(1, round(len(ranked) * data.test))])
 

@@ -1,9 +1,9 @@
 from typing import Any
 
 import torch
-from tests.toys import toy_model
 
 from tailora.model.decode import Decoded, decode_greedy
+from tests.toys import toy_model
 
 PROMPTS = [[1, 2, 3], [9] * 17, [200, 4], [7, 7, 8, 1, 1], [33]]
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.toys import toy_model, toy_samples, toy_tokenizer
 
 from tailora import recipe
 from tailora.errors import RunError
@@ -12,6 +11,7 @@ from tailora.model.fit import LossSum, accumulate, fit, validate
 from tailora.model.lora import add_lora, trainable
 from tailora.run import Stage
 from tailora.tasks.generate import Generate
+from tests.toys import toy_model, toy_samples, toy_tokenizer
 
 TASK = Generate(recipe.Evaluate(), toy_tokenizer())
 
@@ -101,4 +101,3 @@ def test_a_loss_that_is_not_finite_stops_before_it_touches_a_weight(tmp_path: Pa
     with pytest.raises(RunError, match=r"step 1: loss nan.*train\.lr"):
         fit(model, toy_samples(8), toy_samples(2), broken, recipe.Train(), Stage(tmp_path))
     assert all(torch.equal(before[name], weight) for name, weight in trainable(model).items())
-

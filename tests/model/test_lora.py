@@ -5,12 +5,12 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from tests.toys import save_toy, toy_model
 
 from tailora import recipe
 from tailora.errors import ModelError
 from tailora.model.load import base_fingerprint, freeze_dtype, load_adapter, load_base, longest_input
 from tailora.model.lora import add_lora, save_adapter, trainable
+from tests.toys import save_toy, toy_model
 
 
 def shaken(model: Any) -> Any:

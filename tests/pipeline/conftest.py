@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.toys import save_toy
 
 from tailora.pipeline import run
 from tailora.recipe import Recipe, parse_recipe
+from tests.toys import save_toy
 
 
 def write_rows(path: Path, count: int = 60) -> Path:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.toys import save_toy
 
 from tailora.errors import ModelError
 from tailora.pipeline import evaluate, prepare
 from tailora.recipe import Recipe
 from tailora.text.batches import micro_batches
 from tailora.text.prompts import Sample
+from tests.toys import save_toy
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -97,9 +97,8 @@ def test_a_key_of_speed_changes_no_answer(key: str, make_recipe: MakeRecipe, fin
 
 
 def score(make_recipe: MakeRecipe, code: str, **changes: Any) -> Any:
-    from tests.toys import toy_tokenizer
-
     from tailora.tasks.generate import Generate
+    from tests.toys import toy_tokenizer
 
     task = Generate(make_recipe(**changes).evaluate, toy_tokenizer())
     (row,) = task.score([{"answer": "x = 1", "tests": [{"input": "f()", "expected": 1}]}], [code])

@@ -201,21 +201,23 @@ class _Active(HTMLParser):
         if tag in ("script", "iframe", "object", "embed", "link", "form", "base", "svg"):
             self.found.append(tag)
         self.found += [f"{tag} {k}={v}" for k, v in attrs if k.startswith("on") or "javascript:" in (v or "")]
-        self.found += [f"{tag} {k}" for k, v in attrs if k in ("src", "href") and not (v or "").startswith("data:image/")]
+        self.found += [
+            f"{tag} {k}" for k, v in attrs if k in ("src", "href") and not (v or "").startswith("data:image/")
+        ]
 
 
-def test_a_data_set_of_payloads_leaves_no_active_content_in_the_report(
-    make_recipe: MakeRecipe, tmp_path: Path
-) -> None:
-    payload = '<script>alert(1)</script><img src=x onerror=alert(2)>"\'`{{7*7}}</pre>\x1b[31m```\n# heading $x^2$ =cmd()'
+def test_a_data_set_of_payloads_leaves_no_active_content_in_the_report(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    payload = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'`{{7*7}}</pre>\x1b[31m```\n# heading $x^2$"
     rows = [
         {"id": f"{payload}{i}", "instruction": f"{payload} {i}", "input": payload, "output": f"{payload} {i} " * 3,
-         "topic": f"{payload}{i % 3}", "family": f"{payload}{i % 4}", "tests": [{"input": payload, "expected": payload}]}
+         "topic": f"{payload}{i % 3}", "family": f"{payload}{i % 4}", "tests": [{"input": payload, "expected": 1}]}
         for i in range(40)
     ]  # fmt: skip
     source = tmp_path / "payload.jsonl"
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    page = run(make_recipe(**{"data.source": str(source), "model.max_length": 1024, "train.epochs": 1}), tmp_path / "runs")
+    page = run(
+        make_recipe(**{"data.source": str(source), "model.max_length": 1024, "train.epochs": 1}), tmp_path / "runs"
+    )
     html = page.read_text("utf-8")
     parser = _Active()
     parser.feed(html)

@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
-from tests.toys import toy_model, toy_samples, toy_tokenizer
 
 from tailora import recipe
 from tailora.tasks.generate import METRICS, Generate, nats_to_bits
+from tests.toys import toy_model, toy_samples, toy_tokenizer
 
 TASK = Generate(recipe.Evaluate(), toy_tokenizer())
 
