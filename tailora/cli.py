@@ -87,13 +87,14 @@ def _evaluate(recipe: "Recipe", runs: Path) -> None:
     from rich.table import Table
 
     from tailora.pipeline import evaluate
-    from tailora.pipeline.words import COMPARISON_HEADER, comparison_cells, headline
+    from tailora.pipeline.words import SHORT_HEADER, headline, short_cells
 
     comparison = evaluate(recipe, runs)
-    table = Table(title=None, box=None, header_style="bold", pad_edge=False)
-    for number, column in enumerate(COMPARISON_HEADER):
-        table.add_column(column, justify="left" if number < 2 or column == "verdict" else "right", no_wrap=True)
-    for cells in comparison_cells(comparison):
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in SHORT_HEADER:
+        text = column in ("metric", "verdict")
+        table.add_column(column, justify="left" if text else "right", no_wrap=column != "verdict")
+    for cells in short_cells(comparison):
         table.add_row(*cells)
     _console().print(table)
     _say("evaluate", *headline(comparison))
@@ -163,7 +164,7 @@ def show_row(
 
     asked = _open(recipe, overrides, runs, None)
     prompt, learned, counts = seen_by_model(asked, number, runs)
-    _console().print(Text(plain(prompt), style="dim") + Text(plain(learned), style="bold green"))
+    _console().print(Text(plain(prompt), style="dim") + Text(plain(learned), style="bold green"), soft_wrap=True)
     _say("row", counts)
 
 
@@ -176,7 +177,8 @@ def _say(verb: str, *lines: str) -> None:
 def _console() -> Any:
     from rich.console import Console
 
-    return Console()
+    # Where no terminal says how wide it is, tables keep their columns.
+    return Console() if sys.stdout.isatty() else Console(width=100)
 
 
 def main() -> None:

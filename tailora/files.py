@@ -25,18 +25,23 @@ def checked_name(name: str, what: str) -> str:
     return name
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 so that `path` is never seen half written."""
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` so that `path` is never seen half written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with partial.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, its line ends as they are, so that `path` is never seen half written."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -57,23 +62,23 @@ def json_line(row: Row) -> str:
 def read_json(path: Path) -> Any:
     """Read a file of ours; raise RunError when it is missing or damaged."""
     try:
-        return json.loads(path.read_text("utf-8"))
+        return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise RunError(f"{path} is missing; run the stage that writes it first.") from None
-    except json.JSONDecodeError as error:
-        raise RunError(f"{path}:{error.lineno} is damaged ({error.msg}); run its stage again with --fresh.") from None
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise RunError(f"{path} is damaged ({error}); run its stage again with --fresh.") from None
 
 
 def read_jsonl(path: Path) -> Iterator[Row]:
     """Yield the rows of a JSONL file of ours; raise RunError when it is missing or damaged."""
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):  # noqa: B007 — the error below names the line
                 yield json.loads(line)
     except FileNotFoundError:
         raise RunError(f"{path} is missing; run the stage that writes it first.") from None
-    except json.JSONDecodeError as error:
-        raise RunError(f"{path}:{number} is damaged ({error.msg}); run its stage again with --fresh.") from None
+    except ValueError as error:
+        raise RunError(f"{path}:{number} is damaged ({error}); run its stage again with --fresh.") from None
 
 
 def sha256(path: Path) -> str:

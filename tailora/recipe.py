@@ -4,6 +4,7 @@ A recipe is a TOML file. Unknown keys, wrong types and impossible values are rep
 write instead. The text under each key is its documentation, here and in `tailora new`.
 """
 
+import json
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -18,7 +19,7 @@ from tailora.files import checked_name
 class Section(BaseModel):
     """A part of the recipe: strict, frozen, its keys documented by the text below them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Data(Section):
@@ -35,7 +36,8 @@ class Data(Section):
     group: str | None = None
     """Column whose equal values never straddle splits, such as a patient or a source document."""
     unseen: str | None = None
-    """Column of which some values are kept for the test split alone and scored apart, such as a topic."""
+    """Column of which some values are kept for the test split alone and scored apart, such as a topic; "family" when
+    left out and the source has it, "" for none."""
     val: float = Field(default=0.05, gt=0, lt=0.5)
     """Share of rows for validation."""
     test: float = Field(default=0.1, gt=0, lt=0.5)
@@ -69,6 +71,15 @@ class Lora(Section):
     """Dropout on the input of each adapter while training."""
     targets: Literal["all-linear"] | list[str] = "all-linear"
     """Modules that get an adapter: "all-linear" (all but the output head) or a list of module names."""
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _targets_are_named(cls, targets: Any) -> Any:
+        # Said here, since pydantic reports each side of the union as a problem of its own.
+        names = targets if isinstance(targets, list) else []
+        if targets == "all-linear" or (names and all(isinstance(name, str) for name in names)):
+            return targets
+        raise ValueError('use "all-linear" or a list of module names, such as ["q_proj", "v_proj"]')
 
 
 class Train(Section):
@@ -167,7 +178,7 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
     """
     path = locate_recipe(name)
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
+        values = tomllib.loads(path.read_text("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not a TOML file: {error}.") from None
     for override in overrides or []:
@@ -185,9 +196,9 @@ def parse_recipe(values: dict[str, Any], where: str = "recipe") -> Recipe:
 
 def _apply(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise RecipeError(f'"{override}" is not an override; write key=value, such as train.lr=3e-4.')
     *sections, last = key.strip().split(".")
+    if not separator or not all([*sections, last]):
+        raise RecipeError(f'"{override}" is not an override; write key=value, such as train.lr=3e-4.')
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
@@ -197,23 +208,30 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 def _toml_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
+    return parsed["value"] if len(parsed) == 1 else text
 
 
 def _explain(where: str, problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         known = _keys_beside(problem["loc"])
-        return (
-            f"{where}: unknown key {key}{did_you_mean(str(problem['loc'][-1]), known)}; known here: {', '.join(known)}."
-        )
+        meant = _meant(str(problem["loc"][-1]), known)
+        return f"{where}: unknown key {key}{meant}; known here: {', '.join(known)}."
     if problem["type"] == "missing":
         return f"{where}: {key} is missing; {_documentation(problem['loc'])}"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = problem["msg"].removeprefix("Value error, ").rstrip(".")
     got = f" (got {problem['input']!r})" if key and not isinstance(problem["input"], dict) else ""
     return f"{where}: {key + ': ' if key else ''}{message}{got}."
+
+
+def _meant(word: str, known: list[str]) -> str:
+    """Suggest a key of this very name in another section, or else the nearest of the `known` ones."""
+    sections = {name: getattr(field.annotation, "model_fields", {}) for name, field in Recipe.model_fields.items()}
+    elsewhere = [f'"{name}.{word}"' for name, keys in sections.items() if word in keys]
+    return f" (did you mean {' or '.join(elsewhere)}?)" if elsewhere else did_you_mean(word, known)
 
 
 def _keys_beside(location: tuple[str | int, ...]) -> list[str]:
@@ -262,6 +280,6 @@ def _toml(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
+        # A JSON string is a TOML string, but for DEL, which JSON leaves as it is.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)

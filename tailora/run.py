@@ -80,15 +80,17 @@ class Run:
             raise RunError(f"{self.folder}: {stage} has not been done; `tailora {stage} <recipe>` does it.")
 
     def forget(self, stage: str) -> None:
-        """Remove `stage` and all that follows from it."""
-        for name in list(STAGES)[list(STAGES).index(stage) :]:
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+        """Remove `stage` and all that follows, the last first: killed midway, no result outlives what it came from."""
+        for name in reversed(list(STAGES)[list(STAGES).index(stage) :]):
+            partial = self._clear(name)
+            if self.is_done(name):
+                (self.folder / name).rename(partial)  # a folder that is half removed must not count as done
+                shutil.rmtree(partial)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
         """Work on a stage in its partial folder; the folder gets its name only if the block succeeds."""
-        partial = self.folder / f"{name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
+        partial = self._clear(name)
         partial.mkdir(parents=True)
         stage, started = Stage(partial), time.monotonic()
         yield stage
@@ -108,6 +110,12 @@ class Run:
         self.require(stage)
         record: dict[str, Any] = files.read_json(self.folder / stage / "stage.json")
         return record
+
+    def _clear(self, stage: str) -> Path:
+        """Remove the unfinished work of `stage` and return the folder for new work."""
+        partial = self.folder / f"{stage}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        return partial
 
     def _values(self, stage: str) -> dict[str, Any]:
         return {k: v for k, v in self.recipe.keys().items() if k.split(".")[0] in STAGES[stage]}

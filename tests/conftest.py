@@ -17,7 +17,9 @@ settings.load_profile("tailora")
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
-_ANY_TEXT = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20)
+_ANY_TEXT = st.text(
+    st.characters(exclude_categories=("Cs",)) | st.sampled_from("\0\b\n\r\t\x1f\x7f\"'\\#="), min_size=1, max_size=20
+)
 _SHARE = st.floats(0.01, 0.3)
 
 
@@ -27,7 +29,11 @@ def recipe_values() -> st.SearchStrategy[dict[str, Any]]:
     positive = st.floats(1e-9, 1e9)
     sections = {
         "model": {"base": _ANY_TEXT, "dtype": st.sampled_from(["auto", "float32", "bfloat16"])},
-        "lora": {"rank": st.integers(1), "alpha": positive, "targets": st.just("all-linear") | st.lists(_ANY_TEXT, min_size=1)},
+        "lora": {
+            "rank": st.integers(1),
+            "alpha": positive,
+            "targets": st.just("all-linear") | st.lists(_ANY_TEXT, min_size=1),
+        },
         "train": {"lr": positive, "warm_up": st.floats(0, 0.99), "seed": st.integers()},
         "evaluate": {"rows": st.integers(2), "test_seconds": positive},
     }

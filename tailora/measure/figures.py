@@ -8,12 +8,11 @@ are drawn as they are, never as formulas.
 import csv
 import io
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tailora.files import checked_name, write_text
+from tailora.files import checked_name, write_bytes, write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -177,7 +176,7 @@ def save(figure: "Figure", folder: Path, name: str, rows: Sequence[Mapping[str, 
         figure.savefig(picture, format="svg", metadata={"Date": None})
     figure.savefig(pixels, format="png", dpi=160, metadata={"Software": None})
     write_text(svg, picture.getvalue())
-    _write_bytes(png, pixels.getvalue())
+    write_bytes(png, pixels.getvalue())
     write_text(table, _csv(rows))
     return [svg, png, table]
 
@@ -305,12 +304,3 @@ def _cell(value: object) -> object:
     # Spreadsheets run text that begins like this as a formula; tab and return are skipped by them before they
     # look.
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -28,7 +28,8 @@ def add_lora(model: Any, settings: recipe.Lora, seed: int) -> Any:
     )
     torch.manual_seed(seed)
     try:
-        return get_peft_model(model, config)
+        with quiet_transformers():
+            return get_peft_model(model, config)
     except ValueError as error:
         names = sorted(
             {n.rpartition(".")[2] for n, m in model.named_modules() if getattr(m, "weight", None) is not None}

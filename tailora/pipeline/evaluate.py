@@ -13,9 +13,19 @@ from tailora.pipeline.prepare import prepare
 from tailora.pipeline.train import check_fingerprints, train, within
 from tailora.recipe import Recipe
 from tailora.run import RUNS, Run, Stage, progress
+from tailora.tasks.base import Metric
+from tailora.text.read import read_general
 
 # The metric of the verdict: the first of these that the rows allow.
 _PRIMARY = ("pass@1", "bits per byte")
+_GENERAL = Metric(
+    "general text",
+    "ratio",
+    "bits",
+    False,
+    per="bytes",
+    meaning="bits per byte of bundled prose and code, never trained on",
+)
 
 
 def evaluate(recipe: Recipe, root: Path = RUNS) -> Row:
@@ -25,14 +35,14 @@ def evaluate(recipe: Recipe, root: Path = RUNS) -> Row:
     """
     run = train(recipe, root)
     if not run.is_done("evaluate"):
-        rows = prepare(recipe, root).test[: recipe.evaluate.rows]
+        rows = prepare(recipe, root).test
         with run.stage("evaluate") as stage:
-            _compare_variants(run, rows, stage)
+            _compare_variants(run, rows[: recipe.evaluate.rows], len(rows), stage)
     comparison: Row = files.read_json(run.folder / "evaluate" / "comparison.json")
     return comparison
 
 
-def _compare_variants(run: Run, rows: list[Row], stage: Stage) -> None:
+def _compare_variants(run: Run, rows: list[Row], available: int, stage: Stage) -> None:
     from tailora.model import load
     from tailora.tasks.generate import Generate
 
@@ -41,18 +51,24 @@ def _compare_variants(run: Run, rows: list[Row], stage: Stage) -> None:
     base = load.load_base(settings)
     check_fingerprints(run, load.base_fingerprint(base), task.prompts.fingerprint())
     longest = load.longest_input(base, settings)
+    not_asked = available - len(rows)
     rows, budget = _rows_within(task, rows, longest)
     model = load.load_adapter(base, run.folder / "train" / "adapter")
     load.freeze_dtype(model, settings)
 
+    micro_tokens = run.recipe.train.micro_tokens
     predictions = {"tuned": _predict(model, task, rows, run.recipe, longest)}
+    general = {"tuned": _read_general(model, task, longest, micro_tokens)}
     with model.disable_adapter():
         predictions["base"] = _predict(model, task, rows, run.recipe, longest)
+        general["base"] = _read_general(model, task, longest, micro_tokens)
     for variant, predicted in predictions.items():
         files.write_jsonl(stage.folder / variant / "predictions.jsonl", predicted)
+        files.write_jsonl(stage.folder / variant / "general.jsonl", general[variant])
         files.write_json(stage.folder / variant / "scores.json", _scores(task.metrics, predicted))
     comparison = compare(task.metrics, predictions["base"], predictions["tuned"])
-    files.write_json(stage.folder / "comparison.json", comparison | {"rows": budget})
+    comparison["forgetting"] = compare_general(general["base"], general["tuned"])
+    files.write_json(stage.folder / "comparison.json", comparison | {"rows": budget | {"not_asked": not_asked}})
     stage.facts |= {"verdict": comparison["verdict"]}
 
 
@@ -93,6 +109,25 @@ def _predict(model: Any, task: Any, rows: list[Row], recipe: Recipe, longest: in
             **score,
         }
         for row, sample, answer, loss, score in zip(rows, samples, answers, nats, scores, strict=True)
+    ]
+
+
+def _read_general(model: Any, task: Any, longest: int, micro_tokens: int) -> list[Row]:
+    """Return what each passage of the bundled general text costs the model, in bits and bytes."""
+    from tailora.tasks.generate import nats_to_bits
+
+    passages = read_general()
+    windows = [task.prompts.encode_text(passage["text"], longest) for passage in passages]
+    losses = iter(_losses(model, task, [sample for cut in windows for sample in cut], micro_tokens))
+    return [
+        {
+            "id": passage["id"],
+            "slice": passage["kind"],
+            "cluster": passage["id"],
+            "bits": nats_to_bits(sum(next(losses) for _ in cut)),
+            "bytes": len(passage["text"].encode()),
+        }
+        for passage, cut in zip(passages, windows, strict=True)
     ]
 
 
@@ -155,6 +190,20 @@ def compare(metrics: Sequence[Any], base: list[Row], tuned: list[Row]) -> Row:
     primary = next(name for name in _PRIMARY if name not in absent)
     headline = next(entry for entry in compared if entry["metric"] == primary and entry["slice"] == "all")
     return {"primary": primary, "verdict": headline["verdict"], "metrics": compared, "absent": absent}
+
+
+def compare_general(base: list[Row], tuned: list[Row]) -> list[Row]:
+    """Compare bits per byte on general text, for all passages and each kind; `forgotten` is the relative change.
+
+    A change above 2 % whose interval excludes zero is `flagged`.
+    """
+    pairs = list(zip(base, tuned, strict=True))
+    compared = []
+    for name in ["all", *dict.fromkeys(row["slice"] for row in base)]:
+        entry = _entry(_GENERAL, name, [(b, t) for b, t in pairs if name in ("all", b["slice"])])
+        forgotten = entry["difference"] / entry["base"]
+        compared.append(entry | {"forgotten": forgotten, "flagged": forgotten > 0.02 and entry["verdict"] == "worse"})
+    return compared
 
 
 def _entry(metric: Any, name: str, pairs: list[tuple[Row, Row]]) -> Row:

@@ -29,7 +29,7 @@ def prepare(recipe: Recipe, root: Path = RUNS) -> Splits:
     if run.is_done("prepare"):
         return _load_splits(run, source)
     columns, kept = to_examples(read_rows(source), recipe.data, str(source))
-    splits = split(kept.examples, recipe.data)
+    splits = split(kept.examples, recipe.data.model_copy(update={"unseen": columns.unseen}))
     with run.stage("prepare") as stage:
         for name, rows in splits._asdict().items():
             files.write_jsonl(stage.folder / f"{name}.jsonl", rows)

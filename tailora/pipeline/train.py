@@ -42,6 +42,7 @@ def train(recipe: Recipe, root: Path = RUNS) -> Run:
     longest = load.longest_input(model, recipe.model)
     train_samples, train_budget = within([task.encode(row) for row in splits.train], longest, "train")
     val_samples, val_budget = within([task.encode(row) for row in splits.val], longest, "val")
+    load.choose_attention(model, max(len(sample.tokens) for sample in train_samples))
     model = add_lora(model, recipe.lora, recipe.train.seed)
     load.freeze_dtype(model, recipe.model)
     weights = {

@@ -7,6 +7,7 @@ from tailora import files
 from tailora.files import Row
 
 COMPARISON_HEADER = ("metric", "rows", "base", "tuned", "difference", "95 % interval", "p", "verdict")
+SHORT_HEADER = ("metric", "rows", "base", "tuned", "difference (95 % interval)", "verdict")
 _SHARES = ("binary",)
 
 
@@ -82,10 +83,24 @@ def training_lines(run: Path) -> list[str]:
 def headline(comparison: Row) -> list[str]:
     """Return the verdict on the primary metric as sentences: all rows first, then each slice."""
     lines = [_sentence(entry) for entry in comparison["metrics"] if entry["metric"] == comparison["primary"]]
+    lines.append(_forgetting(comparison["forgetting"]))
     lines += [f"{name} is absent: {reason}" for name, reason in comparison["absent"].items()]
     if comparison["rows"]["too_long"]:
         lines.append(f"{comparison['rows']['too_long']:,} test rows are too long for the model and were left out")
+    if comparison["rows"]["not_asked"]:
+        lines.append(f"{comparison['rows']['not_asked']:,} test rows were not asked (evaluate.rows)")
     return lines
+
+
+def _forgetting(entries: list[Row]) -> str:
+    """Say what general text costs the tuned model beside the base, over all and by kind."""
+    total, kinds = entries[0], entries[1:]
+    verdict = "forgotten" if total["flagged"] else "not measurably forgotten"
+    parts = ", ".join(f"{entry['slice']} {entry['forgotten']:+.1%}" for entry in kinds).replace("%", " %")
+    return (
+        f"general text is {verdict}: bits per byte {format_value(total, total['base'])} → "
+        f"{format_value(total, total['tuned'])}, difference {format_interval(total)}; {parts}"
+    )
 
 
 def _sentence(entry: Row) -> str:
@@ -102,9 +117,9 @@ def _sentence(entry: Row) -> str:
     return f"{text} ({entry['warning']})" if entry["warning"] else text
 
 
-def comparison_cells(comparison: Row) -> Iterator[tuple[str, ...]]:
-    """Yield the rows of the comparison table, in the order of COMPARISON_HEADER."""
-    for entry in comparison["metrics"]:
+def comparison_cells(entries: list[Row]) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of a comparison table, in the order of COMPARISON_HEADER."""
+    for entry in entries:
         yield (
             entry["metric"],
             f"{entry['slice']} {entry['n']:,}",
@@ -115,6 +130,20 @@ def comparison_cells(comparison: Row) -> Iterator[tuple[str, ...]]:
             "<0.001" if entry["p_value"] < 0.001 else f"{entry['p_value']:.3f}",
             entry["verdict"] + (" *" if entry["warning"] else ""),
         )
+
+
+def short_cells(comparison: Row) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of the screen's table, in the order of SHORT_HEADER: slices of the primary metric only."""
+    for entry in comparison["metrics"]:
+        if entry["slice"] == "all" or entry["metric"] == comparison["primary"]:
+            yield (
+                entry["metric"] if entry["slice"] == "all" else f"  {entry['slice']}",
+                f"{entry['n']:,}",
+                format_value(entry, entry["base"]),
+                format_value(entry, entry["tuned"]),
+                f"{_signed(entry, entry['difference'])} ({_ends(entry)})",
+                entry["verdict"],
+            )
 
 
 def format_value(entry: Row, value: float) -> str:

@@ -6,11 +6,11 @@ An example is a dict: `id`, `where`, `prompt` (the turns before the answer), `an
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tailora.errors import DataError, did_you_mean
-from tailora.files import Row, fingerprint
+from tailora.files import Row, fingerprint, json_line
 from tailora.recipe import Data
 from tailora.text.read import SourceRow
 
@@ -24,17 +24,22 @@ _LAYOUTS = (
 _PROMPTS = ("instruction", "prompt", "question", "text", "intent")
 _INPUTS = ("input", "context")
 _ANSWERS = ("output", "response", "answer", "completion", "code", "snippet", "long_answer")
+# Names that rows of the splits use for something of their own.
+_TAKEN = ("where", "cluster", "slice")
+# Data sets that name the kind of each task want some kinds kept for the test.
+_UNSEEN = "family"
 _ROLES = ("system", "user", "assistant")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Where question, context and answer stand; `messages` instead of the three for chat data."""
+    """Where question, context and answer stand, or `messages` instead of the three; and whose values are held back."""
 
     prompt: str | None = None
     input: str | None = None
     answer: str | None = None
     messages: str | None = None
+    unseen: str | None = None
 
 
 @dataclass
@@ -57,27 +62,33 @@ def detect_columns(seen: Iterable[str], data: Data, source: str) -> Columns:
     """Choose the columns among the names `seen`; what the recipe names wins.
 
     Raises:
-        DataError: when a named column is missing, none fits, or several fit equally well.
+        DataError: when a named column is missing or has a name of ours, none fits, or several fit equally well.
     """
     names = list(seen)
     asked = {"prompt": data.prompt, "input": data.input, "answer": data.answer}
-    named = asked | {"group": data.group, "unseen": data.unseen}
+    named = asked | {"group": data.group, "unseen": data.unseen or None}
     missing = [
         f'data.{key} = "{name}": {source} has no such column{did_you_mean(name, names)}; it has: {", ".join(names)}.'
         for key, name in named.items()
         if name is not None and name not in names
     ]
-    if missing:
-        raise DataError(missing)
+    taken = [
+        f'data.{key} = "{named[key]}": rows of the splits use this name for something else; rename the column.'
+        for key in ("group", "unseen")
+        if named[key] in _TAKEN
+    ]
+    if missing or taken:
+        raise DataError(missing + taken)
     if "messages" in names and not any(asked.values()):
         return Columns(messages="messages")
     for prompt, context, answer in _LAYOUTS:
         if prompt in names and answer in names and data.prompt in (None, prompt) and data.answer in (None, answer):
             return Columns(prompt, data.input or (context if context in names else None), answer)
+    free = [name for name in names if name not in asked.values()]
     return Columns(
-        data.prompt or _only("prompt", _PROMPTS, names, source),
-        data.input or next((name for name in _INPUTS if name in names), None),
-        data.answer or _only("answer", _ANSWERS, names, source),
+        data.prompt or _only("prompt", _PROMPTS, free, source),
+        data.input or next((name for name in _INPUTS if name in free), None),
+        data.answer or _only("answer", _ANSWERS, free, source),
     )
 
 
@@ -90,25 +101,47 @@ def _only(key: str, known: tuple[str, ...], names: list[str], source: str) -> st
 
 
 def to_examples(rows: Iterable[SourceRow], data: Data, source: str) -> tuple[Columns, Kept]:
-    """Turn source rows into examples; rows without question or answer, and exact repeats, are dropped and counted."""
-    kept, columns, seen = Kept(), None, set()
+    """Turn source rows into examples; rows that cannot be used, and exact repeats, are dropped and counted."""
+    rows = list(rows)
+    if not rows:
+        raise DataError(f"{source}: no rows.")
+    # Any row may bring a column that the first one leaves out.
+    names = dict.fromkeys(name for row in rows for name in row.values)
+    columns = replace(detect_columns(names, data, source), unseen=_unseen_column(names, data))
+    kept, seen = Kept(read=len(rows)), set()
     for row in rows:
-        kept.read += 1
-        columns = columns or detect_columns(row.values, data, source)
         example = _chat_example(row, columns, kept) if columns.messages else _plain_example(row, columns, kept)
         if example is None:
             continue
         key = fingerprint(*(turn["content"] for turn in example["prompt"]), example["answer"])
+        example = {"id": str(row.values.get("id", key)), "where": row.where, **example}
+        carried = [
+            name for name in ("tests", "topic", data.group, columns.unseen) if name in row.values.keys() - example
+        ]
+        example |= {name: row.values[name] for name in carried}
         if key in seen:
             kept.drop("exact repeat of an earlier row", row.where)
-            continue
-        seen.add(key)
-        extra = {name: row.values[name] for name in ("tests", "topic", data.group, data.unseen) if name in row.values}
-        kept.examples.append({"id": str(row.values.get("id", key)), "where": row.where, **example, **extra})
-    if columns is None:
-        raise DataError(f"{source}: no rows.")
+        elif not _is_unicode(example):
+            kept.drop("half a character (a lone surrogate)", row.where)
+        else:
+            seen.add(key)
+            kept.examples.append(example)
     assert kept.read == len(kept.examples) + kept.dropped.total()
     return columns, kept
+
+
+def _unseen_column(names: Iterable[str], data: Data) -> str | None:
+    if data.unseen is None and _UNSEEN in names:
+        return _UNSEEN
+    return data.unseen or None
+
+
+def _is_unicode(example: Row) -> bool:
+    """Say whether every text is made of whole characters; an escape of JSON can spell half of one."""
+    try:
+        return bool(json_line(example).encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _plain_example(row: SourceRow, columns: Columns, kept: Kept) -> Row | None:
@@ -140,6 +173,9 @@ def _chat_example(row: SourceRow, columns: Columns, kept: Kept) -> Row | None:
         )
     if len(turns) < 2 or turns[-1]["role"] != "assistant" or not turns[-1]["content"].strip():
         kept.drop("conversation without a final answer", row.where)
+        return None
+    if not any(turn["role"] == "user" and turn["content"].strip() for turn in turns):
+        kept.drop("empty question", row.where)
         return None
     return {"prompt": turns[:-1], "answer": turns[-1]["content"]}
 

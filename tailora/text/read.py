@@ -26,6 +26,13 @@ def bundled_data() -> dict[str, Path]:
     return {path.parent.name: path for path in sorted(folder.glob("*/rows.jsonl"))}
 
 
+def read_general() -> list[dict[str, Any]]:
+    """Return the bundled general text: passages with `id`, `kind` and `text`, by which forgetting is measured."""
+    folder = Path(str(resources.files("tailora") / "assets" / "data" / "general"))
+    lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text("utf-8").splitlines()]
+    return [json.loads(line) for line in lines]
+
+
 def locate_source(source: str) -> Path:
     """Return the file behind `data.source`; raise DataError with the nearest names."""
     path, bundled = Path(source), bundled_data()
@@ -72,23 +79,48 @@ def _decode(path: Path) -> str:
 
 
 def _array_rows(path: Path, text: str) -> Iterator[SourceRow]:
-    decoder, position, line = json.JSONDecoder(), text.index("[") + 1, 1
-    counted = 0
-    while True:
-        position = _skip(text, position)
-        if text[position : position + 1] == "]":
-            return
+    line, counted, position = 1, 0, _skip(text, text.index("[") + 1)
+    while text[position : position + 1] != "]":
         line, counted = line + text.count("\n", counted, position), position
-        try:
-            value, position = decoder.raw_decode(text, position)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}.") from None
-        yield SourceRow(f"{path}:{line}", _record(path, line, value))
+        record, position = _record(path, line, text, position)
+        yield SourceRow(f"{path}:{line}", record)
         position = _skip(text, position)
         if text[position : position + 1] == ",":
-            position += 1
+            position = _skip(text, position + 1)
         elif text[position : position + 1] != "]":
             raise DataError(f"{path}: the array is not closed; the file may be cut off after line {line}.")
+    rest = _skip(text, position + 1)
+    if rest < len(text):
+        line += text.count("\n", counted, rest)
+        raise DataError(f"{path}:{line}: there is more after the end of the array; a file may hold one array only.")
+
+
+def _line_rows(path: Path, text: str) -> Iterator[SourceRow]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            record, end = _record(path, number, line, _skip(line, 0))
+            rest = _skip(line, end)
+            if rest < len(line):
+                raise DataError(f"{path}:{number}:{rest + 1}: there is more after the object; write one object a line.")
+            yield SourceRow(f"{path}:{number}", record)
+
+
+def _record(path: Path, line: int, text: str, position: int) -> tuple[dict[str, Any], int]:
+    """Return the object that begins at `position` of `text`, on `line` of the file, and the position after it."""
+    try:
+        value, end = json.JSONDecoder(parse_constant=_refuse).raw_decode(text, position)
+    except json.JSONDecodeError as error:
+        within = line + text.count("\n", position, error.pos)
+        raise DataError(f"{path}:{within}:{error.colno}: not JSON: {error.msg}.") from None
+    except ValueError as error:
+        raise DataError(f"{path}:{line}: not JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path}:{line}: a row must be an object with named columns, got {type(value).__name__}.")
+    return value, end
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no value of JSON; write null, or leave the key out")
 
 
 def _skip(text: str, position: int) -> int:
@@ -97,32 +129,30 @@ def _skip(text: str, position: int) -> int:
     return position
 
 
-def _line_rows(path: Path, text: str) -> Iterator[SourceRow]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                value = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{path}:{number}:{error.colno}: not JSON: {error.msg}; one object a line.") from None
-            yield SourceRow(f"{path}:{number}", _record(path, number, value))
-
-
-def _record(path: Path, line: int, value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise DataError(f"{path}:{line}: a row must be an object with named columns, got {type(value).__name__}.")
-    return value
-
-
 def _csv_rows(path: Path, text: str) -> Iterator[SourceRow]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    records = _csv_records(path, text)
+    first, header = next(records)
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}:{first}: columns that stand twice: {', '.join(twice)}; give each a name of its own.")
+    for line, values in records:
+        if len(values) != len(header):
+            raise DataError(
+                f"{path}:{line}: {len(values)} fields where the header has {len(header)}; "
+                "quote fields that hold commas or line breaks."
+            )
+        yield SourceRow(f"{path}:{line}", dict(zip(header, values, strict=True)))
+
+
+def _csv_records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the records with the line where each begins; blank lines are none."""
+    # The module refuses fields above 128 KiB unless told otherwise; the whole file is in memory already.
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+    reader, line = csv.reader(io.StringIO(text, newline=""), strict=True), 1
     try:
-        header = next(reader)
         for values in reader:
-            if len(values) != len(header):
-                raise DataError(
-                    f"{path}:{reader.line_num}: {len(values)} fields where the header has {len(header)}; "
-                    "quote fields that hold commas or line breaks."
-                )
-            yield SourceRow(f"{path}:{reader.line_num}", dict(zip(header, values, strict=True)))
+            if values:
+                yield line, values
+            line = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: not CSV: {error}.") from None
+        raise DataError(f"{path}:{line}: not CSV: {error}.") from None

@@ -5,6 +5,7 @@ The split is a pure function of contents and seed: neither the order of rows nor
 
 import unicodedata
 from collections import defaultdict
+from collections.abc import Collection
 from typing import NamedTuple
 
 from tailora.errors import DataError
@@ -28,13 +29,14 @@ def split(examples: list[Row], data: Data) -> Splits:
     """Split by groups: rows that share a question, a telling answer or the `data.group` value stay together.
 
     With `data.unseen`, about a `data.test` share of that column's values goes to the test split alone (slice
-    "unseen <column>"); the other test rows are "seen <column>".
+    "unseen <column>"), and takes along rows of other values that share with it; these and the other test rows are
+    "seen <column>". The group of a test row is its `cluster`, for intervals.
 
     Raises:
         DataError: when there are too few rows or groups for three splits.
     """
-    groups = group_rows(examples, data.group)
     held_back = _held_back_values(examples, data)
+    groups = group_rows(examples, data, held_back)
     for group in groups:
         cluster = min(map(_content_key, group))
         group[:] = [row | {"cluster": cluster} for row in group]
@@ -47,18 +49,14 @@ def split(examples: list[Row], data: Data) -> Splits:
             f"at least {_FEWEST_ROWS} rows that do not all share a question or answer are needed."
         )
     if data.unseen:
-        test = [row | {"slice": f"seen {data.unseen}"} for row in test]
-        # Rows of one unseen value stand or fall together, so they are one cluster for every interval.
-        test += [
-            row | {"slice": f"unseen {data.unseen}", "cluster": _value(row, data.unseen)}
-            for group in unseen
-            for row in group
-        ]
+        test += [row for group in unseen for row in group]
+        names = {True: f"unseen {data.unseen}", False: f"seen {data.unseen}"}
+        test = [row | {"slice": names[_value(row, data.unseen) in held_back]} for row in test]
     return Splits(*(sorted(rows, key=_content_key) for rows in (train, val, test)))
 
 
-def group_rows(examples: list[Row], group_column: str | None) -> list[list[Row]]:
-    """Return the connected groups of rows that must not be separated."""
+def group_rows(examples: list[Row], data: Data, held_back: Collection[str] = ()) -> list[list[Row]]:
+    """Return the connected groups of rows that must not be separated; `held_back` are values of `data.unseen`."""
     parent = list(range(len(examples)))
 
     def find(i: int) -> int:
@@ -69,7 +67,7 @@ def group_rows(examples: list[Row], group_column: str | None) -> list[list[Row]]
 
     first: dict[str, int] = {}
     for i, row in enumerate(examples):
-        for key in _shared_keys(row, group_column):
+        for key in _shared_keys(row, data, held_back):
             parent[find(i)] = find(first.setdefault(key, i))
     groups: dict[int, list[Row]] = defaultdict(list)
     for i, row in enumerate(examples):
@@ -77,13 +75,16 @@ def group_rows(examples: list[Row], group_column: str | None) -> list[list[Row]]
     return list(groups.values())
 
 
-def _shared_keys(row: Row, group_column: str | None) -> list[str]:
+def _shared_keys(row: Row, data: Data, held_back: Collection[str]) -> list[str]:
     keys = ["prompt:" + normalise("\n".join(turn["content"] for turn in row["prompt"]))]
     answer = normalise(row["answer"])
     if len(answer.split()) >= _TELLING_WORDS:
         keys.append("answer:" + answer)
-    if group_column is not None:
-        keys.append(f"group:{row.get(group_column)}")
+    if data.group is not None:
+        keys.append(f"group:{row.get(data.group)}")
+    if _value(row, data.unseen) in held_back:
+        # Rows of one unseen value stand or fall together.
+        keys.append(f"unseen:{_value(row, data.unseen)}")
     return keys
 
 

@@ -101,3 +101,13 @@ def test_a_loss_that_is_not_finite_stops_before_it_touches_a_weight(tmp_path: Pa
     with pytest.raises(RunError, match=r"step 1: loss nan.*train\.lr"):
         fit(model, toy_samples(8), toy_samples(2), broken, recipe.Train(), Stage(tmp_path))
     assert all(torch.equal(before[name], weight) for name, weight in trainable(model).items())
+
+
+def test_the_attention_kernel_changes_speed_and_not_the_loss() -> None:
+    from tailora.model.load import choose_attention
+
+    fused, plain, samples = toy_model(), toy_model(), toy_samples(6)
+    choose_attention(fused, 100_000)
+    choose_attention(plain, 30)
+    assert (fused.config._attn_implementation, plain.config._attn_implementation) == ("sdpa", "eager")
+    assert TASK.row_losses(plain, samples) == pytest.approx(TASK.row_losses(fused, samples), rel=1e-5)

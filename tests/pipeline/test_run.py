@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import signal
 import subprocess
@@ -241,3 +242,13 @@ def _outside_fences(markdown: str) -> str:
         else:
             outside.append(line)
     return "\n".join(outside)
+
+
+def test_forgetting_is_the_paired_cost_of_the_general_text(finished: Path, workshop: Path) -> None:
+    entries = read(finished / "evaluate" / "comparison.json")["forgetting"]
+    assert [entry["slice"] for entry in entries] == ["all", "code", "english", "german"]
+    base = read(finished / "evaluate" / "base" / "general.jsonl")
+    assert entries[0]["base"] == pytest.approx(sum(row["bits"] for row in base) / sum(row["bytes"] for row in base))
+    # A toy model with random weights and one token a byte knows nothing: about log2(258) bits a byte.
+    assert entries[0]["base"] == pytest.approx(math.log2(258), rel=0.05)
+    assert entries[0]["forgotten"] == pytest.approx(entries[0]["tuned"] / entries[0]["base"] - 1)

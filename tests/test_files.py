@@ -1,0 +1,156 @@
+"""Files of ours are whole or absent, hold what was written, and say so when they do not."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tailora import files
+from tailora.errors import RunError
+
+TEXTS = st.text(st.characters(exclude_categories=("Cs",)))
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+ROWS = st.dictionaries(TEXTS, VALUES, max_size=4)
+
+REWRITE_FOR_EVER = """
+import sys
+from pathlib import Path
+from tailora.files import write_text
+print("ready", flush=True)
+while True:
+    for letter in "ab":
+        write_text(Path(sys.argv[1]), letter * 2_000_000)
+"""
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shelf")
+
+
+def test_a_reader_never_sees_half_a_file_and_a_killed_writer_leaves_a_whole_one(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    whole = {letter * 2_000_000 for letter in "ab"}
+    path.write_text("a" * 2_000_000)
+    with subprocess.Popen([sys.executable, "-c", REWRITE_FOR_EVER, str(path)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None and writer.stdout.readline() == b"ready\n"
+        seen, until = set(), time.monotonic() + 20
+        while seen != whole and time.monotonic() < until:
+            for _ in range(50):
+                seen.add(path.read_text())
+        writer.kill()
+    assert seen == whole
+    assert path.read_text() in whole
+
+
+@given(st.text() | st.sampled_from(["a\r\nb\rc\n", "\ufeff", "\x00"]))
+def test_text_is_written_byte_for_byte_or_not_at_all(shelf: Path, text: str) -> None:
+    path = shelf / "deep" / "er" / "text.txt"
+    files.write_text(path, "before")
+    try:
+        encoded = text.encode()
+    except UnicodeEncodeError:
+        encoded = b"before"
+        with pytest.raises(UnicodeEncodeError):
+            files.write_text(path, text)
+    else:
+        files.write_text(path, text)
+    assert path.read_bytes() == encoded
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_bytes_are_written_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "picture.png"
+    files.write_bytes(path, bytes(range(256)))
+    assert path.read_bytes() == bytes(range(256))
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_write_that_fails_midway_leaves_the_old_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "taken"
+    (path / "inside").mkdir(parents=True)  # a folder cannot be replaced by a file
+    with pytest.raises(OSError, match="taken"):
+        files.write_text(path, "new")
+    assert list(tmp_path.iterdir()) == [path] and (path / "inside").is_dir()
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("depth", [lambda n: {"a": n}, lambda n: {"a": [{"b": n}]}])
+def test_what_is_no_number_is_refused_and_the_old_file_stays(tmp_path: Path, number: float, depth: Any) -> None:
+    path = tmp_path / "scores.json"
+    files.write_json(path, {"old": True})
+    for write, value in ((files.write_json, depth(number)), (files.write_jsonl, [{"fine": 1}, depth(number)])):
+        with pytest.raises(ValueError, match="JSON compliant"):
+            write(path, value)
+    assert files.read_json(path) == {"old": True}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@given(VALUES)
+def test_json_reads_back_as_it_was_written(shelf: Path, value: Any) -> None:
+    files.write_json(shelf / "value.json", value)
+    assert files.read_json(shelf / "value.json") == json.loads((shelf / "value.json").read_bytes()) == value
+
+
+@given(st.lists(ROWS, max_size=4))
+def test_jsonl_reads_back_as_it_was_written_one_row_a_line(shelf: Path, rows: list[dict[str, Any]]) -> None:
+    path = shelf / "rows.jsonl"
+    files.write_jsonl(path, rows)
+    assert list(files.read_jsonl(path)) == rows
+    assert path.read_bytes().count(b"\n") == len(rows)
+    assert b"".join(files.json_line(row).encode() for row in rows) == path.read_bytes()
+
+
+def test_a_missing_file_of_ours_is_named(tmp_path: Path) -> None:
+    for read in (files.read_json, lambda path: list(files.read_jsonl(path))):
+        with pytest.raises(RunError, match=r"gone\.jsonl is missing"):
+            read(tmp_path / "gone.jsonl")
+
+
+@pytest.mark.parametrize("damage", [b'{"a": ', b"", b'{"a": "\xff"}', b"\x00\x00", b"{}}"])
+def test_a_damaged_file_of_ours_is_named_with_its_line(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(damage)
+    with pytest.raises(RunError, match=r"rows\.jsonl.* is damaged"):
+        files.read_json(path)
+    path.write_bytes(b'{"a": 1}\n{"a": 2}\n' + damage + b"\n{}\n")
+    with pytest.raises(RunError, match=r"rows\.jsonl:3 is damaged"):
+        list(files.read_jsonl(path))
+
+
+@given(st.binary())
+def test_a_hash_is_that_of_the_bytes(shelf: Path, content: bytes) -> None:
+    files.write_bytes(shelf / "content", content)
+    assert files.sha256(shelf / "content") == hashlib.sha256(content).hexdigest()
+
+
+def test_a_fingerprint_is_the_same_in_every_process() -> None:
+    code = "from tailora.files import fingerprint; print(fingerprint('Où', 'b'))"
+    prints = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for seed in ("1", "2")
+    }
+    assert prints == {files.fingerprint("Où", "b")}
+
+
+@given(st.lists(st.text(max_size=5), min_size=1, max_size=3), st.lists(st.text(max_size=5), min_size=1, max_size=3))
+def test_fingerprints_are_equal_only_for_equal_parts(one: list[str], other: list[str]) -> None:
+    assert (files.fingerprint(*one) == files.fingerprint(*other)) == (one == other)
+    assert len(files.fingerprint(*one)) == 16 and int(files.fingerprint(*one), 16) >= 0
+
+
+def test_parts_of_a_fingerprint_cannot_run_into_each_other() -> None:
+    assert files.fingerprint("ab", "c") != files.fingerprint("a", "bc") != files.fingerprint("a", "b", "c")

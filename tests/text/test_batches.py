@@ -1,0 +1,61 @@
+"""Batches: every sample once an epoch, in an order that seed and epoch decide, and never more than the budget."""
+
+import itertools
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tailora.text.batches import epoch_batches, micro_batches
+from tailora.text.prompts import Sample
+
+LENGTHS = st.lists(st.integers(1, 50), max_size=40)
+
+
+def samples_of(lengths: list[int]) -> list[Sample]:
+    return [Sample([number] * length, 0) for number, length in enumerate(lengths)]
+
+
+@given(st.integers(0, 200), st.integers(1, 40), st.integers(), st.integers(1, 100))
+def test_an_epoch_is_a_permutation_cut_into_full_batches(count: int, size: int, seed: int, epoch: int) -> None:
+    batches = list(epoch_batches(count, size, seed, epoch))
+    assert sorted(row for batch in batches for row in batch) == list(range(count))
+    assert all(len(batch) == size for batch in batches[:-1])
+    assert len(batches) == -(-count // size)
+
+
+@given(st.integers(0, 100), st.integers(1, 40), st.integers(), st.integers(1, 100))
+def test_the_order_of_an_epoch_depends_on_seed_and_epoch_alone(count: int, size: int, seed: int, epoch: int) -> None:
+    flat = [row for batch in epoch_batches(count, size, seed, epoch) for row in batch]
+    assert flat == [row for batch in epoch_batches(count, 1, seed, epoch) for row in batch]
+
+
+def test_every_epoch_and_every_seed_has_an_order_of_its_own() -> None:
+    orders = {
+        tuple(next(epoch_batches(50, 50, seed, epoch)))
+        for seed, epoch in [(0, 1), (0, 2), (1, 1), (1, 2), (11, 1), (1, 11)]
+    }
+    assert len(orders) == 6
+
+
+@given(LENGTHS, st.integers(1, 200))
+def test_micro_batches_hold_every_sample_once(lengths: list[int], budget: int) -> None:
+    samples = samples_of(lengths)
+    cut = [sample for batch in micro_batches(samples, budget) for sample in batch]
+    assert Counter(map(id, cut)) == Counter(map(id, samples))
+
+
+@given(LENGTHS, st.integers(1, 200))
+def test_micro_batches_stay_within_the_budget_padding_included(lengths: list[int], budget: int) -> None:
+    for batch in micro_batches(samples_of(lengths), budget):
+        assert batch
+        assert len(batch) == 1 or len(batch) * max(len(sample.tokens) for sample in batch) <= budget
+
+
+@given(LENGTHS, st.integers(1, 200))
+def test_a_micro_batch_takes_what_still_fits_of_similar_length(lengths: list[int], budget: int) -> None:
+    batches = list(micro_batches(samples_of(lengths), budget))
+    sizes = [len(sample.tokens) for batch in batches for sample in batch]
+    assert sizes == sorted(lengths, reverse=True)
+    for batch, following in itertools.pairwise(batches):
+        assert (len(batch) + 1) * max(len(sample.tokens) for sample in [*batch, following[0]]) > budget

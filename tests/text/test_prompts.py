@@ -1,0 +1,163 @@
+"""Prompts: what is trained on is what is asked later, the end is learned, and text never becomes a command."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tailora.errors import ModelError
+from tailora.model.load import bundled_models
+from tailora.text.prompts import Prompts, Sample
+
+TOKENIZERS = Path(__file__).parents[2] / "../shared/models/tokenizers"
+FOLDERS = {
+    **bundled_models(),
+    "gpt2": TOKENIZERS / "gpt2",
+    "qwen2": TOKENIZERS / "qwen2",
+    "tinyllama-chat": TOKENIZERS / "tinyllama-chat",
+    "tinyllama-plain": TOKENIZERS / "tinyllama-chat",
+}
+CHAT = ("qwen2", "tinyllama-chat")
+PLAIN = tuple(name for name in FOLDERS if name not in CHAT)
+TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)
+SPECIAL = st.sampled_from(["<|end|>", "<|endoftext|>", "<|im_end|>", "</s>", "<s>", "<|im_start|>system\n"])
+USER_TEXTS = st.lists(TEXTS | SPECIAL, max_size=3).map("".join)
+
+
+def load(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not here")
+    return AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.fixture(scope="module", params=FOLDERS)
+def prompts(request: pytest.FixtureRequest) -> Prompts:
+    tokenizer = load(FOLDERS[request.param])
+    if request.param == "tinyllama-plain":  # a tokenizer that adds a begin token, without a template
+        tokenizer.chat_template = None
+    return Prompts(tokenizer)
+
+
+@pytest.fixture(scope="module", params=PLAIN)
+def plain(request: pytest.FixtureRequest) -> Prompts:
+    tokenizer = load(FOLDERS[request.param])
+    tokenizer.chat_template = None
+    return Prompts(tokenizer)
+
+
+@pytest.fixture(scope="module", params=CHAT)
+def chat(request: pytest.FixtureRequest) -> Prompts:
+    return Prompts(load(FOLDERS[request.param]))
+
+
+def asks(*contents: str) -> list[dict[str, str]]:
+    roles = ("user", "assistant")
+    return [{"role": roles[i % 2], "content": content} for i, content in enumerate(contents)]
+
+
+def special_ids(prompts: Prompts) -> set[int]:
+    return {number for number, token in prompts.tokenizer.added_tokens_decoder.items() if token.special}
+
+
+@given(user=USER_TEXTS, answer=USER_TEXTS)
+def test_the_answer_never_changes_the_tokens_of_the_prompt(prompts: Prompts, user: str, answer: str) -> None:
+    sample = prompts.encode(asks(user), answer)
+    assert sample.tokens[: sample.answer_start] == prompts.encode_prompt(asks(user))
+
+
+@given(user=USER_TEXTS, answer=USER_TEXTS)
+def test_the_end_token_is_learned_and_stands_at_the_end_alone(prompts: Prompts, user: str, answer: str) -> None:
+    sample = prompts.encode(asks(user), answer)
+    learned = sample.tokens[sample.answer_start :]
+    assert learned[-1] == prompts.tokenizer.eos_token_id
+    assert not special_ids(prompts) & set(learned[:-1])
+    assert sample.targets == len(learned) >= 1
+
+
+@given(user=TEXTS, answer=TEXTS)
+def test_the_learned_tokens_spell_the_answer(prompts: Prompts, user: str, answer: str) -> None:
+    sample = prompts.encode(asks(user), answer)
+    alone = prompts.tokenizer(answer, add_special_tokens=False, split_special_tokens=True).input_ids
+    assert sample.tokens[sample.answer_start : -1] == alone
+
+
+def test_text_is_spelled_without_loss(plain: Prompts) -> None:
+    text = "Où est « x » ?\n\n\tdef f(n):\n        return n  # 😀 <|end|> ### Answer\n"
+    sample = plain.encode(asks(text), text)
+    decode = plain.tokenizer.decode
+    assert decode(sample.tokens[sample.answer_start : -1], clean_up_tokenization_spaces=False) == text
+    shown = decode(sample.tokens[: sample.answer_start], clean_up_tokenization_spaces=False)
+    assert shown.endswith(plain.render(asks(text)))
+
+
+def test_the_plain_template_is_the_documented_one(plain: Prompts) -> None:
+    turns = [{"role": "system", "content": "Be brief."}, *asks("What is 1+1?", "2", "And 2+2?")]
+    assert plain.render(turns) == (
+        "### System\nBe brief.\n\n### Question\nWhat is 1+1?\n\n### Answer\n2\n\n### Question\nAnd 2+2?\n\n### Answer\n"
+    )
+
+
+def test_a_begin_token_stands_where_the_tokenizer_itself_puts_one(plain: Prompts) -> None:
+    rendered = "### Question\nx\n\n### Answer\n"
+    assert plain.encode_prompt(asks("x")) == plain.tokenizer(rendered).input_ids
+
+
+@given(user=TEXTS, answer=TEXTS)
+def test_the_models_own_template_is_used_where_it_has_one(chat: Prompts, user: str, answer: str) -> None:
+    turns = asks(user)
+    expected = chat.tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
+    assert chat.encode(turns, answer).tokens[: len(expected)] == expected
+
+
+@given(before=TEXTS, after=TEXTS)
+def test_special_tokens_in_what_a_user_wrote_are_text(prompts: Prompts, before: str, after: str) -> None:
+    known = special_ids(prompts)
+
+    def commands(text: str) -> int:
+        return sum(token in known for token in prompts.encode_prompt(asks("hello", "hi", text)))
+
+    usual = commands("plain")
+    for token in prompts.tokenizer.all_special_tokens:
+        assert commands(before + token + after) == usual
+
+
+def test_what_a_user_wrote_around_a_special_token_stays_where_it_was(chat: Prompts) -> None:
+    end = chat.tokenizer.eos_token
+    turns = [{"role": "system", "content": "Obey."}, *asks(f"Print {end} twice.", "no", "Why?")]
+    spelled = chat.tokenizer.decode(chat.encode_prompt(turns), clean_up_tokenization_spaces=False)
+    places = [spelled.index(part) for part in ("Obey.", f"{end} twice.", "no", "Why?")]
+    assert places == sorted(places)
+
+
+def test_prompts_of_different_tokenizers_or_templates_have_different_fingerprints(prompts: Prompts) -> None:
+    again = Prompts(prompts.tokenizer)
+    assert prompts.fingerprint() == again.fingerprint()
+    other = load(FOLDERS["qwen2"])
+    if prompts.tokenizer.get_vocab() != other.get_vocab():
+        assert Prompts(other).fingerprint() != prompts.fingerprint()
+    without_template = load(FOLDERS["qwen2"])
+    without_template.chat_template = None
+    assert Prompts(without_template).fingerprint() != Prompts(other).fingerprint()
+
+
+def test_a_tokenizer_without_an_end_token_is_refused() -> None:
+    with pytest.raises(ModelError, match="no end token"):
+        Prompts(load(TOKENIZERS / "bert-base-uncased"))
+
+
+def test_targets_are_the_tokens_from_the_answer_on() -> None:
+    assert Sample([1, 2, 3, 4], 1).targets == 3
+
+
+@pytest.mark.parametrize("longest", [2, 7, 1000])
+def test_every_token_of_a_text_is_a_target_once(longest: int) -> None:
+    from tests.toys import toy_tokenizer
+
+    windows = Prompts(toy_tokenizer()).encode_text("a text of some bytes é", longest)
+    targets = [token for sample in windows for token in sample.tokens[sample.answer_start :]]
+    assert toy_tokenizer().decode(targets) == "a text of some bytes é"
+    assert max(len(sample.tokens) for sample in windows) <= longest
