@@ -48,19 +48,24 @@ def _stage_command(verb: str, act: Callable[["Recipe", Path], None], text: str) 
     def command(
         recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFAULT_RUNS, fresh: Fresh = False
     ) -> None:
-        act(_open(recipe, overrides, runs, verb if fresh else None), runs)
+        needs = {"prepare": ("data",), "report": ()}.get(verb, ("data", "base"))
+        act(_open(recipe, overrides, runs, verb if fresh else None, needs), runs)
 
 
-def _open(name: str, overrides: list[str] | None, runs: Path, again: str | None) -> "Recipe":
-    """Load a recipe and check what can be checked before anything expensive; forget stages to be done again."""
+def _open(
+    name: str, overrides: list[str] | None, runs: Path, again: str | None, needs: tuple[str, ...] = ("data", "base")
+) -> "Recipe":
+    """Load a recipe, check that what it `needs` exists, and open its run; forget stages that are to be done again."""
     from tailora.model.load import locate_base
     from tailora.recipe import load_recipe
     from tailora.run import Run
     from tailora.text.read import locate_source
 
     recipe = load_recipe(name, overrides)
-    locate_source(recipe.data.source)
-    locate_base(recipe.model.base)
+    if "data" in needs:
+        locate_source(recipe.data.source)
+    if "base" in needs:
+        locate_base(recipe.model.base)
     run = Run.open(recipe, runs, fresh=again is not None)
     if again:
         run.forget(again)
@@ -144,7 +149,7 @@ def show_data(recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFA
     from tailora.pipeline import prepare
     from tailora.pipeline.words import card_table
 
-    asked = _open(recipe, overrides, runs, None)
+    asked = _open(recipe, overrides, runs, None, ("data",))
     prepare(asked, runs)
     for name, value in card_table(runs / asked.name):
         _console().print(f"{name:<22} {plain(value)}", markup=False, highlight=False, soft_wrap=True)

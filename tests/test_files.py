@@ -39,6 +39,15 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("shelf")
 
 
+def test_a_file_is_replaced_and_not_rewritten_below_its_readers(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    files.write_text(path, "old text")
+    with path.open() as reader:
+        files.write_text(path, "new")
+        assert reader.read() == "old text"
+    assert path.read_text() == "new"
+
+
 def test_a_reader_never_sees_half_a_file_and_a_killed_writer_leaves_a_whole_one(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     whole = {letter * 2_000_000 for letter in "ab"}

@@ -21,6 +21,7 @@ from tailora.recipe import (
     load_recipe,
     locate_recipe,
     parse_recipe,
+    toml_line,
 )
 
 SMALLEST = {"name": "small", "data": {"source": "rows.jsonl"}}
@@ -78,6 +79,12 @@ def test_a_described_recipe_loads_back_equal(
 ) -> None:
     recipe = parse_recipe(data.draw(recipe_values))
     assert parse_recipe(tomllib.loads(describe_recipe(recipe))) == recipe
+
+
+def test_every_character_survives_toml() -> None:
+    text = "".join(map(chr, range(0x800))) + "\u2028\ufeff😀\"\"\"'''\\u0041"
+    assert tomllib.loads(toml_line("key", text)) == {"key": text}
+    assert tomllib.loads(toml_line("key", [text])) == {"key": [text]}
 
 
 def test_the_resolved_values_make_the_same_recipe() -> None:

@@ -68,6 +68,7 @@ def make_card(source: Path, columns: Columns, kept: Kept, splits: Splits) -> dic
             len(row["answer"]) for row in kept.examples
         )},
         "rows_with_tests": sum(bool(row.get("tests")) for row in kept.examples),
+        "rows_with_unusable_tests": kept.unusable_tests,
         "earlier_assistant_turns": sum(
             turn["role"] == "assistant" for row in kept.examples for turn in row["prompt"]
         ),

@@ -26,6 +26,11 @@ def card_lines(run: Path) -> list[str]:
         f"dropped {entry['rows']:,}: {reason} ({', '.join(entry['places'])}{' …' if entry['rows'] > 3 else ''})"
         for reason, entry in card["dropped"].items()
     ]
+    if card["rows_with_unusable_tests"]:
+        lines.append(
+            f"{card['rows_with_unusable_tests']:,} rows bring tests that are not used: a test is "
+            '{"input": "<expression>", "expected": <value>}'
+        )
     return lines
 
 

@@ -50,6 +50,7 @@ class Kept:
     dropped: Counter[str] = field(default_factory=Counter)
     places: dict[str, list[str]] = field(default_factory=dict)
     read: int = 0
+    unusable_tests: int = 0
 
     def drop(self, reason: str, where: str) -> None:
         """Count a row that is left out; the first three places are kept to be shown."""
@@ -119,6 +120,9 @@ def to_examples(rows: Iterable[SourceRow], data: Data, source: str) -> tuple[Col
             name for name in ("tests", "topic", data.group, columns.unseen) if name in row.values.keys() - example
         ]
         example |= {name: row.values[name] for name in carried}
+        if "tests" in example and not _are_tests(example["tests"]):
+            kept.unusable_tests += 1
+            del example["tests"]
         if key in seen:
             kept.drop("exact repeat of an earlier row", row.where)
         elif not _is_unicode(example):
@@ -134,6 +138,13 @@ def _unseen_column(names: Iterable[str], data: Data) -> str | None:
     if data.unseen is None and _UNSEEN in names:
         return _UNSEEN
     return data.unseen or None
+
+
+def _are_tests(value: Any) -> bool:
+    """Say whether `value` is a list of expressions with the values that they must have."""
+    return isinstance(value, list) and all(
+        isinstance(case, dict) and isinstance(case.get("input"), str) and "expected" in case for case in value
+    )
 
 
 def _is_unicode(example: Row) -> bool:

@@ -12,8 +12,9 @@ from tailora.errors import DataError
 from tailora.files import Row, fingerprint
 from tailora.recipe import Data
 
-# Shorter answers ("yes", "42") are shared by unrelated questions and say nothing about leakage.
-_TELLING_WORDS = 8
+# Shorter answers ("yes", "42") are shared by unrelated questions and say nothing about leakage. Characters count
+# too, for languages without spaces.
+_TELLING_WORDS, _TELLING_CHARACTERS = 8, 60
 _FEWEST_ROWS = 10
 
 
@@ -78,7 +79,7 @@ def group_rows(examples: list[Row], data: Data, held_back: Collection[str] = ())
 def _shared_keys(row: Row, data: Data, held_back: Collection[str]) -> list[str]:
     keys = ["prompt:" + normalise("\n".join(turn["content"] for turn in row["prompt"]))]
     answer = normalise(row["answer"])
-    if len(answer.split()) >= _TELLING_WORDS:
+    if len(answer.split()) >= _TELLING_WORDS or len(answer) >= _TELLING_CHARACTERS:
         keys.append("answer:" + answer)
     if data.group is not None:
         keys.append(f"group:{row.get(data.group)}")

@@ -226,3 +226,14 @@ def test_a_conversation_without_question_or_final_answer_is_dropped_and_counted(
 def test_messages_of_another_shape_are_refused_with_their_place(turns: Any) -> None:
     with pytest.raises(DataError, match=r'rows\.jsonl:1: column "messages" must be a list of'):
         kept_of({"messages": turns})
+
+
+def test_tests_of_another_shape_are_counted_and_not_carried() -> None:
+    good = [{"input": "f()", "expected": None}]
+    rows = [
+        SourceRow(f"x:{i}", {"prompt": f"p{i}", "completion": f"c{i}", "tests": tests})
+        for i, tests in enumerate([good, "assert f() == 1", [{"input": 1, "expected": 2}], ["f()"]])
+    ]
+    _, kept = to_examples(rows, Data(source="x"), "x")
+    assert [example.get("tests") for example in kept.examples] == [good, None, None, None]
+    assert kept.unusable_tests == 3
