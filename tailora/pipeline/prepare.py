@@ -2,18 +2,22 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tailora import files
 from tailora.errors import DataError, RunError
 from tailora.files import Row
+from tailora.measure import metrics
 from tailora.recipe import Recipe
 from tailora.run import RUNS, Run
-from tailora.text.columns import Columns, Kept, to_examples
+from tailora.text import audit
+from tailora.text.columns import REPEAT, Columns, Kept, to_examples
 from tailora.text.read import locate_source, read_rows
 from tailora.text.split import Splits, split
 
+_MOST_LOST = 0.05
 _QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
@@ -29,6 +33,7 @@ def prepare(recipe: Recipe, root: Path = RUNS) -> Splits:
     if run.is_done("prepare"):
         return _load_splits(run, source)
     columns, kept = to_examples(read_rows(source), recipe.data, str(source))
+    _refuse_losses(kept, source)
     splits = split(kept.examples, recipe.data.model_copy(update={"unseen": columns.unseen}))
     with run.stage("prepare") as stage:
         for name, rows in splits._asdict().items():
@@ -36,6 +41,17 @@ def prepare(recipe: Recipe, root: Path = RUNS) -> Splits:
         card = make_card(source, columns, kept, splits)
         files.write_json(stage.folder / "card.json", card)
     return splits
+
+
+def _refuse_losses(kept: Kept, source: Path) -> None:
+    """Raise DataError when more than 5 % of the rows are unusable; repeats lose nothing and do not count."""
+    lost = {reason: count for reason, count in kept.dropped.items() if reason != REPEAT}
+    if sum(lost.values()) > _MOST_LOST * kept.read:
+        raise DataError(
+            f"{source}: {sum(lost.values()):,} of {kept.read:,} rows cannot be used, more than {_MOST_LOST:.0%}: "
+            + "; ".join(f"{count:,} {reason} ({', '.join(kept.places[reason])} …)" for reason, count in lost.items())
+            + ". Repair the file, or name other columns with data.prompt, data.input and data.answer."
+        )
 
 
 def _load_splits(run: Run, source: Path) -> Splits:
@@ -67,12 +83,34 @@ def make_card(source: Path, columns: Columns, kept: Kept, splits: Splits) -> dic
         "characters": {"prompt": quantiles(map(prompt_length, kept.examples)), "answer": quantiles(
             len(row["answer"]) for row in kept.examples
         )},
+        "audit": _audit(kept.examples, splits),
         "rows_with_tests": sum(bool(row.get("tests")) for row in kept.examples),
         "rows_with_unusable_tests": kept.unusable_tests,
         "earlier_assistant_turns": sum(
             turn["role"] == "assistant" for row in kept.examples for turn in row["prompt"]
         ),
     }  # fmt: skip
+
+
+def _audit(examples: list[Row], splits: Splits) -> dict[str, Any]:
+    """Return what the rows themselves show: near duplicates, leakage, conflicts, odd content, writing, code."""
+    answers = [row["answer"] for row in examples]
+    near = list(audit.near_pairs([audit.question(row) for row in examples]))
+    return {
+        "near_questions": {
+            "rows": len({j for _, j, _ in near}),
+            "places": [f"{examples[i]['where']} ~ {examples[j]['where']}" for i, j, _ in near[:3]],
+        },
+        "leakage": audit.leakage(splits),
+        "conflicts": asdict(audit.conflicts(examples)),
+        "findings": {kind: asdict(found) for kind, found in audit.findings(examples).items()},
+        "scripts": audit.scripts(examples),
+        "code": {
+            "fenced": sum(map(metrics.has_fence, answers)),
+            "parse_as_they_are": sum(map(metrics.parses, answers)),
+            "parse_unfenced": sum(metrics.parses(metrics.extract_code(answer)) for answer in answers),
+        },
+    }
 
 
 def prompt_length(row: Row) -> int:

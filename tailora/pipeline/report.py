@@ -89,6 +89,10 @@ def _draw(run: Run, comparison: Row, folder: Path) -> dict[str, str]:
         if e["slice"] == "all"
     ]
     draw("wins", figures.wins_losses, outcomes, outcomes)
+    lengths = list(files.read_jsonl(run.folder / "train" / "lengths.jsonl"))
+    prompts, answers = ([row[part] for row in lengths] for part in ("prompt", "answer"))
+    limit = run.facts("train")["tokens"]["max_length"]
+    draw("lengths", figures.length_histogram, lengths, prompts, answers, limit)
     topics = files.read_json(run.folder / "prepare" / "card.json")["topics"]["train"]
     if topics:
         rows = [{"topic": topic, "rows": count} for topic, count in topics.items()]

@@ -40,7 +40,8 @@ def train(recipe: Recipe, root: Path = RUNS) -> Run:
     model = load.load_base(recipe.model)
     base = load.base_fingerprint(model)
     longest = load.longest_input(model, recipe.model)
-    train_samples, train_budget = within([task.encode(row) for row in splits.train], longest, "train")
+    encoded = [task.encode(row) for row in splits.train]
+    train_samples, train_budget = within(encoded, longest, "train")
     val_samples, val_budget = within([task.encode(row) for row in splits.val], longest, "val")
     load.choose_attention(model, max(len(sample.tokens) for sample in train_samples))
     model = add_lora(model, recipe.lora, recipe.train.seed)
@@ -58,6 +59,8 @@ def train(recipe: Recipe, root: Path = RUNS) -> Run:
             "tokens": {"train": train_budget, "val": val_budget, "max_length": longest},
             "fitted": asdict(fitted),
         }
+        lengths = ({"prompt": sample.answer_start, "answer": sample.targets} for sample in encoded)
+        files.write_jsonl(stage.folder / "lengths.jsonl", lengths)
         save_adapter(model, stage.folder / "adapter")
         tokenizer.save_pretrained(stage.folder / "adapter")
         files.write_json(stage.folder / "adapter" / "tailora.json", stage.facts["fingerprints"])

@@ -1,5 +1,6 @@
 """Numbers of a finished run → the sentences and cells that screen and report share. Reads run files only."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,10 +23,8 @@ def card_lines(run: Path) -> list[str]:
     ]
     columns = ", ".join(f"{key} = {name}" for key, name in card["columns"].items())
     lines.append(f"columns: {columns}")
-    lines += [
-        f"dropped {entry['rows']:,}: {reason} ({', '.join(entry['places'])}{' …' if entry['rows'] > 3 else ''})"
-        for reason, entry in card["dropped"].items()
-    ]
+    lines += [f"dropped {_found(entry)}: {reason}" for reason, entry in card["dropped"].items()]
+    lines += [f"look at {name}: {value}" for name, value in _audit_pairs(card["audit"]) if value != "none"]
     if card["rows_with_unusable_tests"]:
         lines.append(
             f"{card['rows_with_unusable_tests']:,} rows bring tests that are not used: a test is "
@@ -36,6 +35,29 @@ def card_lines(run: Path) -> list[str]:
 
 def _bracketed(slices: dict[str, int]) -> str:
     return f" ({', '.join(f'{count:,} {name}' for name, count in slices.items())})" if slices else ""
+
+
+def _audit_pairs(audit: Row) -> list[tuple[str, str]]:
+    """Return the findings of the audit as pairs of a name and a text with count and first places."""
+    pairs = [
+        ("near questions", _found(audit["near_questions"], "kept in one split")),
+        ("conflicting answers", _found(audit["conflicts"], "answered otherwise before")),
+    ]
+    pairs += [(kind, _found(found)) for kind, found in audit["findings"].items()]
+    pairs += [
+        (f"{leak['split']}, {leak['kind']} as in train", _found(leak, f"of {leak['of']:,}"))
+        for leak in audit["leakage"]
+        if leak["rows"]
+    ]
+    return pairs
+
+
+def _found(found: Row, about: str = "") -> str:
+    if not found["rows"]:
+        return "none"
+    more = " …" if found["rows"] > len(found["places"]) else ""
+    places = ", ".join(re.sub(r"[^\s~]*/", "", place) for place in found["places"])  # the folder stands under "source"
+    return f"{found['rows']:,} rows{' ' + about if about else ''} ({places}{more})"
 
 
 def card_table(run: Path) -> list[tuple[str, str]]:
@@ -52,10 +74,16 @@ def card_table(run: Path) -> list[tuple[str, str]]:
         "rows read": f"{card['rows']['read']:,}",
         "rows kept": f"{card['rows']['kept']:,}",
         "rows dropped": f"{card['rows']['dropped']:,}",
-        **{f"  {reason}": f"{e['rows']:,}; first at {', '.join(e['places'])}" for reason, e in card["dropped"].items()},
+        **{f"  {reason}": _found(entry) for reason, entry in card["dropped"].items()},
         **{f"{name} rows": f"{count:,}" for name, count in card["splits"].items()},
         **{f"  test, {name}": f"{count:,}" for name, count in card["slices"].items()},
         **spread,
+        **dict(_audit_pairs(card["audit"])),
+        "writing": ", ".join(f"{script} {count:,}" for script, count in card["audit"]["scripts"].items()),
+        "code": (
+            f"{card['audit']['code']['fenced']:,} answers hold a fence; {card['audit']['code']['parse_unfenced']:,} "
+            f"parse as Python without it, {card['audit']['code']['parse_as_they_are']:,} as they are"
+        ),
         "rows with tests": f"{card['rows_with_tests']:,}",
     }
     if card["earlier_assistant_turns"]:

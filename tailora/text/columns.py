@@ -24,10 +24,16 @@ _LAYOUTS = (
 _PROMPTS = ("instruction", "prompt", "question", "text", "intent")
 _INPUTS = ("input", "context")
 _ANSWERS = ("output", "response", "answer", "completion", "code", "snippet", "long_answer")
+_CHATS = ("messages", "conversations")
+# ShareGPT's words for role and content, and its names of the roles.
+_SHARED_ROLES = {"human": "user", "gpt": "assistant", "system": "system", "user": "user", "assistant": "assistant"}
+REPEAT = "exact repeat of an earlier row"
 # Names that rows of the splits use for something of their own.
 _TAKEN = ("where", "cluster", "slice")
 # Data sets that name the kind of each task want some kinds kept for the test.
 _UNSEEN = "family"
+# What data sets write where there is no context.
+_PLACEHOLDERS = ("noinput", "no input", "n/a", "none")
 _ROLES = ("system", "user", "assistant")
 
 
@@ -80,8 +86,9 @@ def detect_columns(seen: Iterable[str], data: Data, source: str) -> Columns:
     ]
     if missing or taken:
         raise DataError(missing + taken)
-    if "messages" in names and not any(asked.values()):
-        return Columns(messages="messages")
+    chats = [name for name in _CHATS if name in names]
+    if chats and not any(asked.values()):
+        return Columns(messages=chats[0])
     for prompt, context, answer in _LAYOUTS:
         if prompt in names and answer in names and data.prompt in (None, prompt) and data.answer in (None, answer):
             return Columns(prompt, data.input or (context if context in names else None), answer)
@@ -124,7 +131,7 @@ def to_examples(rows: Iterable[SourceRow], data: Data, source: str) -> tuple[Col
             kept.unusable_tests += 1
             del example["tests"]
         if key in seen:
-            kept.drop("exact repeat of an earlier row", row.where)
+            kept.drop(REPEAT, row.where)
         elif not _is_unicode(example):
             kept.drop("half a character (a lone surrogate)", row.where)
         else:
@@ -158,6 +165,7 @@ def _is_unicode(example: Row) -> bool:
 def _plain_example(row: SourceRow, columns: Columns, kept: Kept) -> Row | None:
     prompt = _text(row, columns.prompt)
     context = _text(row, columns.input) if columns.input else ""
+    context = "" if context.strip().lower().strip("<>.") in _PLACEHOLDERS else context
     answer = _text(row, columns.answer)
     if not prompt.strip() or not answer.strip():
         kept.drop("empty question" if not prompt.strip() else "empty answer", row.where)
@@ -176,7 +184,7 @@ def _text(row: SourceRow, column: str | None) -> str:
 
 
 def _chat_example(row: SourceRow, columns: Columns, kept: Kept) -> Row | None:
-    turns: Any = row.values.get(columns.messages or "")
+    turns = _plain_turns(row.values.get(columns.messages or ""))
     if not isinstance(turns, list) or not all(_is_turn(turn) for turn in turns):
         raise DataError(
             f'{row.where}: column "{columns.messages}" must be a list of {{"role": "user", "content": "…"}} '
@@ -189,6 +197,13 @@ def _chat_example(row: SourceRow, columns: Columns, kept: Kept) -> Row | None:
         kept.drop("empty question", row.where)
         return None
     return {"prompt": turns[:-1], "answer": turns[-1]["content"]}
+
+
+def _plain_turns(turns: Any) -> Any:
+    """Return ShareGPT turns ({"from": "human", "value": …}) in our words; anything else as it is."""
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) and "from" in turn for turn in turns):
+        return turns
+    return [{"role": _SHARED_ROLES.get(turn["from"], turn["from"]), "content": turn.get("value")} for turn in turns]
 
 
 def _is_turn(turn: Any) -> bool:

@@ -3,7 +3,6 @@
 The split is a pure function of contents and seed: neither the order of rows nor repeats in the source change it.
 """
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Collection
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from typing import NamedTuple
 from tailora.errors import DataError
 from tailora.files import Row, fingerprint
 from tailora.recipe import Data
+from tailora.text.audit import near_pairs, normalise, question
 
 # Shorter answers ("yes", "42") are shared by unrelated questions and say nothing about leakage. Characters count
 # too, for languages without spaces.
@@ -27,7 +27,7 @@ class Splits(NamedTuple):
 
 
 def split(examples: list[Row], data: Data) -> Splits:
-    """Split by groups: rows that share a question, a telling answer or the `data.group` value stay together.
+    """Split by groups: rows that share a question, nearly or fully, a telling answer or a `data.group` stay together.
 
     With `data.unseen`, about a `data.test` share of that column's values goes to the test split alone (slice
     "unseen <column>"), and takes along rows of other values that share with it; these and the other test rows are
@@ -58,6 +58,7 @@ def split(examples: list[Row], data: Data) -> Splits:
 
 def group_rows(examples: list[Row], data: Data, held_back: Collection[str] = ()) -> list[list[Row]]:
     """Return the connected groups of rows that must not be separated; `held_back` are values of `data.unseen`."""
+    examples = sorted(examples, key=_content_key)  # so that near pairs do not depend on the order of the source
     parent = list(range(len(examples)))
 
     def find(i: int) -> int:
@@ -70,6 +71,8 @@ def group_rows(examples: list[Row], data: Data, held_back: Collection[str] = ())
     for i, row in enumerate(examples):
         for key in _shared_keys(row, data, held_back):
             parent[find(i)] = find(first.setdefault(key, i))
+    for i, j, _ in near_pairs([question(row) for row in examples]):
+        parent[find(i)] = find(j)
     groups: dict[int, list[Row]] = defaultdict(list)
     for i, row in enumerate(examples):
         groups[find(i)].append(row)
@@ -77,7 +80,7 @@ def group_rows(examples: list[Row], data: Data, held_back: Collection[str] = ())
 
 
 def _shared_keys(row: Row, data: Data, held_back: Collection[str]) -> list[str]:
-    keys = ["prompt:" + normalise("\n".join(turn["content"] for turn in row["prompt"]))]
+    keys = ["prompt:" + normalise(question(row))]
     answer = normalise(row["answer"])
     if len(answer.split()) >= _TELLING_WORDS or len(answer) >= _TELLING_CHARACTERS:
         keys.append("answer:" + answer)
@@ -87,11 +90,6 @@ def _shared_keys(row: Row, data: Data, held_back: Collection[str]) -> list[str]:
         # Rows of one unseen value stand or fall together.
         keys.append(f"unseen:{_value(row, data.unseen)}")
     return keys
-
-
-def normalise(text: str) -> str:
-    """NFKC, lower case, collapsed spaces: texts that a reader would call the same."""
-    return " ".join(unicodedata.normalize("NFKC", text).lower().split())
 
 
 def _held_back_values(examples: list[Row], data: Data) -> set[str]:

@@ -15,7 +15,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from tailora.errors import RunError
+from tailora.errors import DataError, RunError
 from tailora.pipeline import evaluate, prepare, report, run, train
 from tailora.pipeline.evaluate import compare
 from tailora.recipe import Recipe, describe_recipe
@@ -252,3 +252,22 @@ def test_forgetting_is_the_paired_cost_of_the_general_text(finished: Path, works
     # A toy model with random weights and one token a byte knows nothing: about log2(258) bits a byte.
     assert entries[0]["base"] == pytest.approx(math.log2(258), rel=0.05)
     assert entries[0]["forgotten"] == pytest.approx(entries[0]["tuned"] / entries[0]["base"] - 1)
+
+
+def test_more_than_one_row_in_twenty_unusable_stops_and_repeats_do_not_count(
+    make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    rows = [{"prompt": f"question {i}", "completion": f"answer {i}"} for i in range(100)]
+    source = tmp_path / "rows.jsonl"
+
+    def write(chosen: list[dict[str, str]]) -> Recipe:
+        source.write_text("".join(json.dumps(row) + "\n" for row in chosen))
+        return make_recipe(**{"data.source": str(source), "data.unseen": ""})
+
+    prepare(write(rows + rows), tmp_path / "doubled")
+    assert read(tmp_path / "doubled" / "toy" / "prepare" / "card.json")["rows"]["dropped"] == 100
+    prepare(write(rows + [{"prompt": f"no answer {i}", "completion": ""} for i in range(5)]), tmp_path / "few")
+    with pytest.raises(
+        DataError, match=r"6 of 106 rows cannot be used, more than 5%: 6 empty answer \(.*rows\.jsonl:101"
+    ):
+        prepare(write(rows + [{"prompt": f"no answer {i}", "completion": ""} for i in range(6)]), tmp_path / "many")

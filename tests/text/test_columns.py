@@ -237,3 +237,19 @@ def test_tests_of_another_shape_are_counted_and_not_carried() -> None:
     _, kept = to_examples(rows, Data(source="x"), "x")
     assert [example.get("tests") for example in kept.examples] == [good, None, None, None]
     assert kept.unusable_tests == 3
+
+
+@pytest.mark.parametrize("empty", ["", "  ", "noinput", "No input.", "<noinput>", "N/A", None])
+def test_a_placeholder_is_no_context(empty: str | None) -> None:
+    rows = [SourceRow("x:1", {"instruction": "Ask.", "input": empty, "output": "Answer."})]
+    _, kept = to_examples(rows, Data(source="x"), "x")
+    assert kept.examples[0]["prompt"] == [{"role": "user", "content": "Ask."}]
+
+
+def test_sharegpt_turns_are_messages_in_other_words() -> None:
+    turns = [("system", "Be brief."), ("human", "Hi?"), ("gpt", "Hi.")]
+    shared = {"conversations": [{"from": role, "value": text} for role, text in turns]}
+    roles = {"system": "system", "human": "user", "gpt": "assistant"}
+    plain = {"messages": [{"role": roles[role], "content": text} for role, text in turns]}
+    examples = [to_examples([SourceRow("x:1", row)], Data(source="x"), "x")[1].examples for row in (shared, plain)]
+    assert examples[0] == examples[1]
