@@ -101,7 +101,7 @@ def _audit(examples: list[Row], splits: Splits) -> dict[str, Any]:
             "rows": len({j for _, j, _ in near}),
             "places": [f"{examples[i]['where']} ~ {examples[j]['where']}" for i, j, _ in near[:3]],
         },
-        "leakage": audit.leakage(splits),
+        "leakage": audit.leakage(splits.train, val=splits.val, test=splits.test),
         "conflicts": asdict(audit.conflicts(examples)),
         "findings": {kind: asdict(found) for kind, found in audit.findings(examples).items()},
         "scripts": audit.scripts(examples),

@@ -10,15 +10,12 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tailora.files import Row
-
-if TYPE_CHECKING:
-    from tailora.text.split import Splits
 
 Hashes = NDArray[np.uint64]
 
@@ -112,16 +109,15 @@ def _jaccard(one: Hashes, other: Hashes) -> float:
     return float(shared / (one.size + other.size - shared))
 
 
-def leakage(splits: "Splits") -> list[dict[str, Any]]:
-    """Return how many rows of val and test stand in train too, by what they share, with the first places.
+def leakage(train: Sequence[Row], **held_out: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return how many rows of each held-out split stand in train too, by what they share, with the first places.
 
     Kinds: the same question, the same answer, the same pair (all normalised); 13 consecutive words of the question
     (fewer where it is shorter, at least 8); a near question. Rows of one kind may be rows of another.
     """
     table = []
-    for name in ("val", "test"):
-        rows = getattr(splits, name)
-        for kind, found in _shared(rows, splits.train).items():
+    for name, rows in held_out.items():
+        for kind, found in _shared(rows, train).items():
             table.append({"split": name, "kind": kind, "rows": found.rows, "of": len(rows), "places": found.places})
     return table
 
