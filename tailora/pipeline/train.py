@@ -84,6 +84,7 @@ def within(samples: list[Sample], longest: int, name: str) -> tuple[list[Sample]
     return kept, {
         "rows": len(kept),
         "too_long": len(samples) - len(kept),
+        "longest": max(len(sample.tokens) for sample in samples),
         "tokens": sum(len(sample.tokens) for sample in kept),
         "targets": sum(sample.targets for sample in kept),
     }

@@ -105,8 +105,14 @@ def training_lines(run: Path) -> list[str]:
         f"{fitted['tokens'] / fitted['seconds']:,.0f} tokens/s",
         f"validation loss {fitted['first_val_loss']:.3f} → {fitted['best_val_loss']:.3f} nats per token (kept: {kept})",
     ]
+    learned = tokens["train"]
+    lines.append(
+        f"{learned['rows']:,} rows with {learned['tokens']:,} tokens an epoch, {learned['targets']:,} of them learned "
+        f"(answers and end tokens); the longest row has {learned['longest']:,}"
+    )
     lines += [
-        f"{budget['too_long']:,} {name} rows are longer than {tokens['max_length']:,} tokens and were left out"
+        f"{budget['too_long']:,} {name} rows are longer than {tokens['max_length']:,} tokens and were left out; the "
+        f"longest has {budget['longest']:,} (model.max_length, or the model's own limit)"
         for name, budget in tokens.items()
         if name != "max_length" and budget["too_long"]
     ]
