@@ -26,7 +26,8 @@ class Data(Section):
     """Where the rows come from and how they are split."""
 
     source: str
-    """A JSON, JSONL or CSV file, or the name of bundled data ("python_qa")."""
+    """A file, folder or glob of JSON, JSONL, CSV or Parquet, also gzipped, or the name of bundled data ("python_qa").
+    "rows.jsonl#500" is a sample of 500 rows, which depends on their contents alone."""
     prompt: str | None = None
     """Column with the question; detected when left out."""
     input: str | None = None

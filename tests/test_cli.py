@@ -37,7 +37,7 @@ MISTAKES = {
     "missing column": (["prepare", "small.toml", "data.prompt=qestion"], ["qestion", 'did you mean "question"?']),
     "too few rows": (["prepare", "small.toml", "data.source=few.jsonl"], ["3 rows", "at least 10"]),
     "cut-off data": (["prepare", "small.toml", "data.source=cut.jsonl"], ["cut.jsonl:2:", "not JSON"]),
-    "folder as data": (["prepare", "small.toml", "data.source=."], ["is a folder", "rows.jsonl"]),
+    "folder without data": (["prepare", "small.toml", "data.source=empty"], ["a folder without data", ".jsonl"]),
     "name that is a path": (["prepare", "small.toml", "name=../up"], ["name", "letters, digits"]),
     "no such row": (["show", "row", "small.toml", "999"], ["no training row 999", "the last one is"]),
     "existing file": (["new", "small.toml"], ["small.toml exists"]),
@@ -52,6 +52,7 @@ def workplace(tmp_path: Path) -> Path:
     for name, count in (("rows.jsonl", 40), ("few.jsonl", 3)):
         (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows[:count]))
     (tmp_path / "cut.jsonl").write_text(json.dumps(rows[0]) + '\n{"question": "W')
+    (tmp_path / "empty").mkdir()
     (tmp_path / "small.toml").write_text(SMALL)
     (tmp_path / "broken.toml").write_text("name = \n")
     return tmp_path

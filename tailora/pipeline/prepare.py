@@ -14,7 +14,8 @@ from tailora.recipe import Recipe
 from tailora.run import RUNS, Run
 from tailora.text import audit
 from tailora.text.columns import REPEAT, Columns, Kept, to_examples
-from tailora.text.read import locate_source, read_rows
+from tailora.text.read import Source, locate_source, read_rows
+from tailora.text.records import Notices
 from tailora.text.split import Splits, split
 
 _MOST_LOST = 0.05
@@ -32,18 +33,19 @@ def prepare(recipe: Recipe, root: Path = RUNS) -> Splits:
     source = locate_source(recipe.data.source)
     if run.is_done("prepare"):
         return _load_splits(run, source)
-    columns, kept = to_examples(read_rows(source), recipe.data, str(source))
+    notices = Notices()
+    columns, kept = to_examples(read_rows(source, notices), recipe.data, str(source))
     _refuse_losses(kept, source)
     splits = split(kept.examples, recipe.data.model_copy(update={"unseen": columns.unseen}))
     with run.stage("prepare") as stage:
         for name, rows in splits._asdict().items():
             files.write_jsonl(stage.folder / f"{name}.jsonl", rows)
-        card = make_card(source, columns, kept, splits)
+        card = make_card(source, columns, kept, splits) | {"notices": notices.card()}
         files.write_json(stage.folder / "card.json", card)
     return splits
 
 
-def _refuse_losses(kept: Kept, source: Path) -> None:
+def _refuse_losses(kept: Kept, source: Source) -> None:
     """Raise DataError when more than 5 % of the rows are unusable; repeats lose nothing and do not count."""
     lost = {reason: count for reason, count in kept.dropped.items() if reason != REPEAT}
     if sum(lost.values()) > _MOST_LOST * kept.read:
@@ -54,20 +56,20 @@ def _refuse_losses(kept: Kept, source: Path) -> None:
         )
 
 
-def _load_splits(run: Run, source: Path) -> Splits:
+def _load_splits(run: Run, source: Source) -> Splits:
     folder = run.folder / "prepare"
-    if files.read_json(folder / "card.json")["source"]["sha256"] != files.sha256(source):
+    if files.read_json(folder / "card.json")["source"]["sha256"] != source.sha256():
         raise RunError(
             f"{run.folder}: {source} has changed since prepare was done. Choose another name, or add --fresh."
         )
     return Splits(*(list(files.read_jsonl(folder / f"{name}.jsonl")) for name in Splits._fields))
 
 
-def make_card(source: Path, columns: Columns, kept: Kept, splits: Splits) -> dict[str, Any]:
+def make_card(source: Source, columns: Columns, kept: Kept, splits: Splits) -> dict[str, Any]:
     """Return what a reader must know of the data: counts, drops with reasons and places, lengths, topics."""
     named = splits._asdict()
     return {
-        "source": {"path": str(source), "sha256": files.sha256(source)},
+        "source": {"path": str(source), "sha256": source.sha256()},
         "columns": {key: name for key, name in vars(columns).items() if name is not None},
         "rows": {"read": kept.read, "kept": len(kept.examples), "dropped": kept.dropped.total()},
         "dropped": {

@@ -24,6 +24,7 @@ def card_lines(run: Path) -> list[str]:
     columns = ", ".join(f"{key} = {name}" for key, name in card["columns"].items())
     lines.append(f"columns: {columns}")
     lines += [f"dropped {_found(entry)}: {reason}" for reason, entry in card["dropped"].items()]
+    lines += [f"notice: {name}: {value}" for name, value in _notice_pairs(card["notices"])]
     lines += [f"look at {name}: {value}" for name, value in _audit_pairs(card["audit"]) if value != "none"]
     if card["rows_with_unusable_tests"]:
         lines.append(
@@ -52,6 +53,10 @@ def _audit_pairs(audit: Row) -> list[tuple[str, str]]:
     return pairs
 
 
+def _notice_pairs(notices: Row) -> list[tuple[str, str]]:
+    return [(what, _found({"rows": note["times"], "places": note["places"]})) for what, note in notices.items()]
+
+
 def _found(found: Row, about: str = "") -> str:
     if not found["rows"]:
         return "none"
@@ -78,6 +83,7 @@ def card_table(run: Path) -> list[tuple[str, str]]:
         **{f"{name} rows": f"{count:,}" for name, count in card["splits"].items()},
         **{f"  test, {name}": f"{count:,}" for name, count in card["slices"].items()},
         **spread,
+        **dict(_notice_pairs(card["notices"])),
         **dict(_audit_pairs(card["audit"])),
         "writing": ", ".join(f"{script} {count:,}" for script, count in card["audit"]["scripts"].items()),
         "code": (

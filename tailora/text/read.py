@@ -1,23 +1,57 @@
-"""Source files → rows that say where they stand. Knows JSON, JSONL and CSV; knows nothing of columns."""
+"""Sources → rows that say where they stand: files, folders, globs, samples. Knows nothing of columns.
 
-import csv
+What a file is, is seen by its content, never by its name: JSON in all usual layouts (`json_rows`), CSV and Parquet
+(`tables`), each also packed with gzip (`content`).
+"""
+
+import glob
+import hashlib
+import heapq
 import io
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tailora import files
 from tailora.errors import DataError, did_you_mean
+from tailora.text.checks import remarks, what_is_wrong
+from tailora.text.content import PARQUET, is_gzip, kind_of, opened, pieces, refuse_other_kinds, texts
+from tailora.text.json_rows import json_records
+from tailora.text.records import Fault, Note, Notices, Problems, Record, Records
+from tailora.text.tables import csv_records, is_table, parquet_records
 
-_KINDS = (".json", ".jsonl", ".csv")
+_KINDS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 
 
 class SourceRow(NamedTuple):
-    """One record as the file has it, and where it stands (`file:line`)."""
+    """One record as the file has it, and where it stands: `file:line`, or `file:number` in Parquet."""
 
     where: str
     values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files behind `data.source`, and how many of their rows are used."""
+
+    name: str
+    files: tuple[Path, ...]
+    rows: int | None = None
+    left_out: tuple[Path, ...] = ()
+
+    def __str__(self) -> str:
+        return self.name
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the file; of several, that of the list which `sha256sum` prints beside them."""
+        if len(self.files) == 1:
+            return files.sha256(self.files[0])
+        listed = "".join(f"{files.sha256(path)}  {path.name}\n" for path in self.files)
+        return hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def bundled_data() -> dict[str, Path]:
@@ -33,126 +67,145 @@ def read_general() -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def locate_source(source: str) -> Path:
-    """Return the file behind `data.source`; raise DataError with the nearest names."""
-    path, bundled = Path(source), bundled_data()
+def locate_source(source: str) -> Source:
+    """Return the files behind `data.source`: a file, the data files of a folder, a glob, or bundled data.
+
+    `rows.jsonl#500` is a sample of 500 rows: those whose contents have the smallest hashes. So it does not depend on
+    the order of the rows or the format, and `#500` holds all rows of `#100`.
+
+    Raises:
+        DataError: when there is no such file, with the nearest names, or it may not be read.
+    """
+    try:
+        name, rows = _sample_size(source)
+        found, left_out = _find(name)
+    except OSError as error:
+        raise DataError(f"data.source: {source} cannot be read: {error.strerror or error}.") from None
+    shown = str(found[0]) if len(found) == 1 else name
+    return Source(shown if rows is None else f"{shown}#{rows}", tuple(found), rows, tuple(left_out))
+
+
+def _sample_size(source: str) -> tuple[str, int | None]:
+    name, mark, count = source.rpartition("#")
+    if not mark or not count.isdecimal() or Path(source).exists():
+        return source, None
+    if int(count) == 0:
+        raise DataError(f"data.source: {source} asks for no rows; write how many after the #, such as {name}#500.")
+    return name, int(count)
+
+
+def _find(name: str) -> tuple[list[Path], list[Path]]:
+    """Return the files meant by `name`, sorted, and the files beside them that are left out."""
+    if not name.strip():
+        raise DataError('data.source is empty; name a file, such as "rows.jsonl", or bundled data.')
+    path, bundled = Path(name), bundled_data()
     if path.is_file():
-        return path
-    if source in bundled:
-        return bundled[source]
+        return [path], []
+    if name in bundled:
+        return [bundled[name]], []
     if path.is_dir():
-        found = sorted(p.name for p in path.iterdir() if p.suffix in _KINDS)
-        raise DataError(
-            f"data.source: {source} is a folder; name one file in it: {', '.join(found) or '(no data here)'}."
-        )
+        return _in_folder(path)
+    if path.exists():
+        raise DataError(f"data.source: {name} is {kind_of(path)}; copy what it holds into a file and name that.")
+    matches = [Path(match) for match in glob.glob(name, recursive=True)]
+    if found := sorted(match for match in matches if not match.is_dir()):
+        return found, []
     beside = [str(p) for p in path.parent.iterdir() if p.is_file()] if path.parent.is_dir() else []
+    what = "no file matches" if glob.has_magic(name) else "there is no file"
     raise DataError(
-        f"data.source: there is no file {source}{did_you_mean(source, [*beside, *bundled])}; give a JSON, JSONL or "
-        f"CSV file, or bundled data: {', '.join(bundled)}."
+        f"data.source: {what} {name}{did_you_mean(name, [*beside, *bundled])}; give a file, folder or glob of JSON, "
+        f"JSONL, CSV or Parquet, or bundled data: {', '.join(bundled)}."
     )
 
 
-def read_rows(path: Path) -> Iterator[SourceRow]:
-    """Yield every record of a file, in file order.
+def _in_folder(folder: Path) -> tuple[list[Path], list[Path]]:
+    inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    found = [path for path in inside if path.name.lower().removesuffix(".gz").endswith(_KINDS) and not path.is_dir()]
+    if not found:
+        raise DataError(
+            f"data.source: {folder} is a folder without data ({', '.join(_KINDS)}, each also .gz); "
+            f"it has: {', '.join(path.name for path in inside[:10]) or 'nothing'}."
+        )
+    return found, [path for path in inside if path not in found]
+
+
+def read_rows(source: Source | Path, notices: Notices | None = None) -> Iterator[SourceRow]:
+    """Yield the rows of all files of a source, in order; `notices` takes in what its owner should know.
+
+    JSON arrays, JSONL and CSV are read as they come, in memory that does not depend on the size of the file.
 
     Raises:
-        DataError: with `file:line` at the first byte or record that cannot be read.
+        DataError: at the end, with the first twenty problems of all files and how many more there are.
     """
-    text = _decode(path)
-    if not text.strip():
+    source = Source(str(source), (source,)) if isinstance(source, Path) else source
+    notices = Notices() if notices is None else notices
+    rows = _all_rows(source, notices)
+    return rows if source.rows is None else _sample(rows, source, notices)
+
+
+def _all_rows(source: Source, notices: Notices) -> Iterator[SourceRow]:
+    problems = Problems()
+    for path in source.left_out:
+        notices.add("in the folder, but not read", str(path))
+    for path in source.files:
+        try:
+            yield from _checked(_file_records(path), problems, notices)
+        except DataError as error:
+            problems.add(*error.problems)
+    problems.refuse()
+
+
+def _sample(rows: Iterable[SourceRow], source: Source, notices: Notices) -> Iterator[SourceRow]:
+    assert source.rows is not None
+    chosen = heapq.nsmallest(source.rows, enumerate(rows), key=lambda pair: _content_key(pair[1]))
+    if len(chosen) < source.rows:
+        notices.add(f"asked for {source.rows:,} rows of {len(chosen):,}; all are used", str(source))
+    yield from (row for _, row in sorted(chosen, key=lambda pair: pair[0]))
+
+
+def _content_key(row: SourceRow) -> str:
+    return files.fingerprint("sample", json.dumps(row.values, sort_keys=True, ensure_ascii=False))
+
+
+def _file_records(path: Path) -> Records:
+    with opened(path) as file:
+        zipped, content = is_gzip(file), pieces(path, file)
+        head = next(content, b"")
+        if head.startswith(PARQUET):
+            yield from parquet_records(path, io.BytesIO(head + b"".join(content)) if zipped else file)
+            return
+        refuse_other_kinds(path, head)
+        yield from _text_records(path, texts(path, itertools.chain([head], content)))
+
+
+def _text_records(path: Path, content: Iterator[str]) -> Records:
+    head = next(content, "")
+    first, whole = head.lstrip()[:1], itertools.chain([head], content)
+    if not first:
         raise DataError(f"{path}: the file is empty; it must hold at least one row.")
-    if path.suffix.lower() == ".csv":
-        return _csv_rows(path, text)
-    return _array_rows(path, text) if text.lstrip()[0] == "[" else _line_rows(path, text)
+    if first in "[{":
+        return json_records(path, head, whole)
+    if {".csv", ".tsv"} & {suffix.lower() for suffix in path.suffixes} or is_table(head):
+        return csv_records(path, head, whole)
+    raise DataError(
+        f"{path}:1: this is neither JSON, which begins with [ or {{, nor a table, whose lines all have as many fields: "
+        f"{head.strip()[:40]!r}. Plain text has no questions and answers: write one row a line, such as "
+        '{"prompt": "…", "answer": "…"}, and name the file .jsonl.'
+    )
 
 
-def _decode(path: Path) -> str:
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}:{line}: byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8 "
-            "(iconv -f LATIN1 -t UTF-8 old > new)."
-        ) from None
-
-
-def _array_rows(path: Path, text: str) -> Iterator[SourceRow]:
-    line, counted, position = 1, 0, _skip(text, text.index("[") + 1)
-    while text[position : position + 1] != "]":
-        line, counted = line + text.count("\n", counted, position), position
-        record, position = _record(path, line, text, position)
-        yield SourceRow(f"{path}:{line}", record)
-        position = _skip(text, position)
-        if text[position : position + 1] == ",":
-            position = _skip(text, position + 1)
-        elif text[position : position + 1] != "]":
-            raise DataError(f"{path}: the array is not closed; the file may be cut off after line {line}.")
-    rest = _skip(text, position + 1)
-    if rest < len(text):
-        line += text.count("\n", counted, rest)
-        raise DataError(f"{path}:{line}: there is more after the end of the array; a file may hold one array only.")
-
-
-def _line_rows(path: Path, text: str) -> Iterator[SourceRow]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            record, end = _record(path, number, line, _skip(line, 0))
-            rest = _skip(line, end)
-            if rest < len(line):
-                raise DataError(f"{path}:{number}:{rest + 1}: there is more after the object; write one object a line.")
-            yield SourceRow(f"{path}:{number}", record)
-
-
-def _record(path: Path, line: int, text: str, position: int) -> tuple[dict[str, Any], int]:
-    """Return the object that begins at `position` of `text`, on `line` of the file, and the position after it."""
-    try:
-        value, end = json.JSONDecoder(parse_constant=_refuse).raw_decode(text, position)
-    except json.JSONDecodeError as error:
-        within = line + text.count("\n", position, error.pos)
-        raise DataError(f"{path}:{within}:{error.colno}: not JSON: {error.msg}.") from None
-    except ValueError as error:
-        raise DataError(f"{path}:{line}: not JSON: {error}.") from None
-    if not isinstance(value, dict):
-        raise DataError(f"{path}:{line}: a row must be an object with named columns, got {type(value).__name__}.")
-    return value, end
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no value of JSON; write null, or leave the key out")
-
-
-def _skip(text: str, position: int) -> int:
-    while text[position : position + 1].isspace():
-        position += 1
-    return position
-
-
-def _csv_rows(path: Path, text: str) -> Iterator[SourceRow]:
-    records = _csv_records(path, text)
-    first, header = next(records)
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise DataError(f"{path}:{first}: columns that stand twice: {', '.join(twice)}; give each a name of its own.")
-    for line, values in records:
-        if len(values) != len(header):
-            raise DataError(
-                f"{path}:{line}: {len(values)} fields where the header has {len(header)}; "
-                "quote fields that hold commas or line breaks."
-            )
-        yield SourceRow(f"{path}:{line}", dict(zip(header, values, strict=True)))
-
-
-def _csv_records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the records with the line where each begins; blank lines are none."""
-    # The module refuses fields above 128 KiB unless told otherwise; the whole file is in memory already.
-    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
-    reader, line = csv.reader(io.StringIO(text, newline=""), strict=True), 1
-    try:
-        for values in reader:
-            if values:
-                yield line, values
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(f"{path}:{line}: not CSV: {error}.") from None
+def _checked(records: Records, problems: Problems, notices: Notices) -> Iterator[SourceRow]:
+    """Yield the records that are rows; the others are problems."""
+    for record in records:
+        match record:
+            case Fault(message):
+                problems.add(message)
+            case Note(message, where):
+                notices.add(message, where)
+            case Record(where, value):
+                if wrong := what_is_wrong(value):
+                    problems.add(f"{where}: {wrong}.")
+                    continue
+                for remark in remarks(value):
+                    notices.add(remark, where)
+                yield SourceRow(where, value)
