@@ -152,8 +152,8 @@ def test_show_data_prints_the_card_and_prepares_first(tailora: Command, workplac
 
 
 def test_show_row_prints_what_the_model_reads_and_learns_unbroken(tailora: Command, workplace: Path) -> None:
-    long = " ".join(f"word{i}" for i in range(60))
-    rows = [{"question": f"{long} {i}?", "answer": f"[bold]{i}[/] {long}"} for i in range(40)]
+    long = [" ".join(f"word{i}x{k}" for k in range(60)) for i in range(40)]  # near questions would be one group
+    rows = [{"question": f"{words} {i}?", "answer": f"[bold]{i}[/] {words}"} for i, words in enumerate(long)]
     (workplace / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = tailora("show", "row", "small.toml", "3")
     assert done.returncode == 0, done.stderr
