@@ -62,7 +62,8 @@ def _found(found: Row, about: str = "") -> str:
         return "none"
     more = " …" if found["rows"] > len(found["places"]) else ""
     places = ", ".join(re.sub(r"[^\s~]*/", "", place) for place in found["places"])  # the folder stands under "source"
-    return f"{found['rows']:,} rows{' ' + about if about else ''} ({places}{more})"
+    counted = f"{found['rows']:,} row{'s' * (found['rows'] != 1)}"
+    return f"{counted}{' ' + about if about else ''} ({places}{more})"
 
 
 def card_table(run: Path) -> list[tuple[str, str]]:
