@@ -24,7 +24,7 @@ _GENERAL = Metric(
     "bits",
     False,
     per="bytes",
-    meaning="bits per byte of bundled prose and code, never trained on",
+    meaning="bits per byte of the bundled prose and code",
 )
 
 

@@ -37,6 +37,7 @@ def report(recipe: Recipe, root: Path = RUNS) -> Path:
 def _tell(run: Run, folder: Path) -> dict[str, Any]:
     """Return everything that the templates show."""
     comparison = files.read_json(run.folder / "evaluate" / "comparison.json")
+    entries = comparison["metrics"] + comparison["forgetting"]
     record = files.read_json(run.folder / "run.json")
     return {
         "name": run.recipe.name,
@@ -47,8 +48,8 @@ def _tell(run: Run, folder: Path) -> dict[str, Any]:
         "header": words.COMPARISON_HEADER,
         "comparison": list(words.comparison_cells(comparison["metrics"])),
         "forgetting": list(words.comparison_cells(comparison["forgetting"])),
-        "meanings": {e["metric"]: e["meaning"] for e in comparison["metrics"] + comparison["forgetting"]},
-        "warnings": sorted({f"* {e['slice']}: {e['warning']}" for e in comparison["metrics"] if e["warning"]}),
+        "meanings": {entry["metric"]: entry["meaning"] for entry in entries},
+        "warnings": sorted({f"* {entry['slice']}: {entry['warning']}" for entry in entries if entry["warning"]}),
         "absent": comparison["absent"],
         "training": words.training_lines(run.folder),
         "card": words.card_table(run.folder),
