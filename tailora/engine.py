@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from tailora.model.decode import decode_greedy
+from tailora.model.decode import Limits, decode_greedy
 from tailora.text.prompts import Prompts, Turns
 
 
@@ -24,9 +24,7 @@ class Engine:
     def answer(
         self,
         conversations: Sequence[Turns],
-        *,
-        max_new_tokens: int,
-        batch_size: int,
+        limits: Limits,
         advance: Callable[[int], None] = lambda count: None,
     ) -> list[Answer]:
         """Answer each conversation greedily; a row's answer does not depend on the rows beside it."""
@@ -34,10 +32,9 @@ class Engine:
         decoded = decode_greedy(
             self._model,
             [self._prompts.encode_prompt(turns) for turns in conversations],
-            max_new_tokens=max_new_tokens,
+            limits,
             end_tokens=self._end_tokens(),
             pad_token=tokenizer.pad_token_id,
-            batch_size=batch_size,
             advance=advance,
         )
         return [

@@ -1,7 +1,15 @@
 """Greedy decoding in batches: token ids in, token ids out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
+
+
+class Limits(NamedTuple):
+    """How far decoding goes: tokens of an answer, tokens of prompt and answer together, rows at a time."""
+
+    max_new_tokens: int
+    longest: int
+    batch_size: int
 
 
 class Decoded(NamedTuple):
@@ -14,26 +22,34 @@ class Decoded(NamedTuple):
 def decode_greedy(
     model: Any,
     prompts: Sequence[list[int]],
+    limits: Limits,
     *,
-    max_new_tokens: int,
     end_tokens: Sequence[int],
     pad_token: int,
-    batch_size: int,
     advance: Callable[[int], None],
 ) -> list[Decoded]:
     """Continue each prompt by its likeliest tokens; the answers come in the order of the prompts.
 
-    Prompts of similar length run together, padded on the left. `advance` is called with the rows done per batch.
+    Prompts of similar length run together, padded on the left. A prompt that leaves less room than `max_new_tokens`
+    runs alone, so that it cuts no other answer short. `advance` is called with the rows done per batch.
     """
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     answers: dict[int, Decoded] = {}
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
+    for rows in _batches(prompts, limits):
         batch = [prompts[row] for row in rows]
-        for row, new in zip(rows, _continue(model, batch, max_new_tokens, end_tokens, pad_token), strict=True):
+        room = min(limits.max_new_tokens, limits.longest - max(map(len, batch)))
+        for row, new in zip(rows, _continue(model, batch, room, end_tokens, pad_token), strict=True):
             answers[row] = _until_end(new, end_tokens)
         advance(len(rows))
     return [answers[row] for row in range(len(prompts))]
+
+
+def _batches(prompts: Sequence[list[int]], limits: Limits) -> Iterator[list[int]]:
+    """Yield the numbers of prompts to run together; those without room for the longest answer come alone."""
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    together = [row for row in order if len(prompts[row]) + limits.max_new_tokens <= limits.longest]
+    size = limits.batch_size
+    yield from (together[start : start + size] for start in range(0, len(together), size))
+    yield from ([row] for row in order[len(together) :])
 
 
 def _continue(

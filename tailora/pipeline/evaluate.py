@@ -81,6 +81,7 @@ def _rows_within(task: Any, rows: list[Row], longest: int) -> tuple[list[Row], R
 def _predict(model: Any, task: Any, rows: list[Row], recipe: Recipe, longest: int) -> list[Row]:
     """Return one row per example with the answer, its scores and the likelihood of the reference."""
     from tailora.engine import Engine
+    from tailora.model.decode import Limits
     from tailora.tasks.generate import nats_to_bits
 
     settings = recipe.evaluate
@@ -89,9 +90,8 @@ def _predict(model: Any, task: Any, rows: list[Row], recipe: Recipe, longest: in
     with progress("answering", len(rows)) as advance:
         answers = Engine(model, task.prompts).answer(
             [row["prompt"] for row in rows],
-            max_new_tokens=min(settings.max_new_tokens, longest - min(s.answer_start for s in samples)),
-            batch_size=settings.batch_size,
-            advance=advance,
+            Limits(settings.max_new_tokens, longest, settings.batch_size),
+            advance,
         )
     scores = task.score(rows, [answer.text for answer in answers])
     return [

@@ -2,7 +2,7 @@ from typing import Any
 
 import torch
 
-from tailora.model.decode import Decoded, decode_greedy
+from tailora.model.decode import Decoded, Limits, decode_greedy
 from tests.toys import toy_model
 
 PROMPTS = [[1, 2, 3], [9] * 17, [200, 4], [7, 7, 8, 1, 1], [33]]
@@ -22,7 +22,12 @@ def reference(model: Any, prompt: list[int], ends: list[int], most: int) -> Deco
 
 def decode(model: Any, ends: list[int], batch_size: int) -> list[Decoded]:
     return decode_greedy(
-        model, PROMPTS, max_new_tokens=12, end_tokens=ends, pad_token=257, batch_size=batch_size, advance=lambda n: None
+        model,
+        PROMPTS,
+        Limits(12, 100, batch_size),
+        end_tokens=ends,
+        pad_token=257,
+        advance=lambda n: None,
     )
 
 
@@ -39,6 +44,22 @@ def test_a_batch_answers_as_each_prompt_alone_would() -> None:
 def test_progress_counts_every_row_once() -> None:
     done: list[int] = []
     decode_greedy(
-        toy_model(), PROMPTS, max_new_tokens=2, end_tokens=[256], pad_token=257, batch_size=2, advance=done.append
+        toy_model(),
+        PROMPTS,
+        Limits(2, 100, 2),
+        end_tokens=[256],
+        pad_token=257,
+        advance=done.append,
     )
     assert done == [2, 2, 1]
+
+
+def test_an_answer_ends_where_the_context_does_and_cuts_no_other_short() -> None:
+    model = toy_model()
+    answers = decode_greedy(
+        model, PROMPTS, Limits(12, 20, 5), end_tokens=[256], pad_token=257,
+        advance=lambda count: None,
+    )  # fmt: skip
+    rooms = [min(12, 20 - len(prompt)) for prompt in PROMPTS]
+    assert rooms == [12, 3, 12, 12, 12]
+    assert answers == [reference(model, prompt, [256], room) for prompt, room in zip(PROMPTS, rooms, strict=True)]
