@@ -83,10 +83,12 @@ class Prompts:
         return tokens
 
     def _template_tokens(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+        return list(self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
 
     def _plain_tokens(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids)
+        # Not verbose: it would warn of texts longer than the model, which we cut or leave out ourselves.
+        plain = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
+        return list(plain.input_ids)
 
     def fingerprint(self) -> str:
         """Return a hash of template and tokenizer: equal fingerprints mean equal tokens for equal turns."""
