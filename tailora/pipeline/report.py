@@ -92,7 +92,9 @@ def _draw(run: Run, comparison: Row, folder: Path) -> dict[str, str]:
     draw("wins", figures.wins_losses, outcomes, outcomes)
     lengths = list(files.read_jsonl(run.folder / "train" / "lengths.jsonl"))
     prompts, answers = ([row[part] for row in lengths] for part in ("prompt", "answer"))
-    limit = run.facts("train")["tokens"]["max_length"]
+    tokens = run.facts("train")["tokens"]
+    near = tokens["max_length"] < 2 * tokens["train"]["longest"]  # a limit far off would only squeeze the picture
+    limit = tokens["max_length"] if near else None
     draw("lengths", figures.length_histogram, lengths, prompts, answers, limit)
     topics = files.read_json(run.folder / "prepare" / "card.json")["topics"]["train"]
     if topics:
