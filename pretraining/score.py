@@ -1,6 +1,6 @@
 """Measure a pretrained model and write its card: bits per byte on held-out modules, beside `xz -9`.
 
-    python -m pretraining.score --corpus DIR --model DIR --log FILE --avoid FILE … --threads-note TEXT
+    python -m pretraining.score --corpus DIR --model DIR --log FILE --avoid FILE … --note TEXT
 
 `--avoid` files are looked up in the corpus once more: a 13-gram of theirs in it is an error.
 """

@@ -14,6 +14,7 @@ from tailora.pipeline.train import check_fingerprints, train, within
 from tailora.recipe import Recipe
 from tailora.run import RUNS, Run, Stage, progress
 from tailora.tasks.base import Metric
+from tailora.text.prompts import Sample
 from tailora.text.read import read_general
 
 # The metric of the verdict: the first of these that the rows allow.
@@ -52,15 +53,18 @@ def _compare_variants(run: Run, rows: list[Row], available: int, stage: Stage) -
     check_fingerprints(run, load.base_fingerprint(base), task.prompts.fingerprint())
     longest = load.longest_input(base, settings)
     not_asked = available - len(rows)
-    rows, budget = _rows_within(task, rows, longest)
+    encoded = [task.encode(row) for row in rows]
+    samples, budget = within(encoded, longest, "test")
+    fitting = set(map(id, samples))
+    rows = [row for row, sample in zip(rows, encoded, strict=True) if id(sample) in fitting]
     model = load.load_adapter(base, run.folder / "train" / "adapter")
     load.freeze_dtype(model, settings)
 
     micro_tokens = run.recipe.train.micro_tokens
-    predictions = {"tuned": _predict(model, task, rows, run.recipe, longest)}
+    predictions = {"tuned": _predict(model, task, rows, samples, run.recipe, longest)}
     general = {"tuned": _read_general(model, task, longest, micro_tokens)}
     with model.disable_adapter():
-        predictions["base"] = _predict(model, task, rows, run.recipe, longest)
+        predictions["base"] = _predict(model, task, rows, samples, run.recipe, longest)
         general["base"] = _read_general(model, task, longest, micro_tokens)
     for variant, predicted in predictions.items():
         files.write_jsonl(stage.folder / variant / "predictions.jsonl", predicted)
@@ -72,20 +76,13 @@ def _compare_variants(run: Run, rows: list[Row], available: int, stage: Stage) -
     stage.facts |= {"verdict": comparison["verdict"]}
 
 
-def _rows_within(task: Any, rows: list[Row], longest: int) -> tuple[list[Row], Row]:
-    samples = [task.encode(row) for row in rows]
-    _, budget = within(samples, longest, "test")
-    return [row for row, sample in zip(rows, samples, strict=True) if len(sample.tokens) <= longest], budget
-
-
-def _predict(model: Any, task: Any, rows: list[Row], recipe: Recipe, longest: int) -> list[Row]:
+def _predict(model: Any, task: Any, rows: list[Row], samples: list[Sample], recipe: Recipe, longest: int) -> list[Row]:
     """Return one row per example with the answer, its scores and the likelihood of the reference."""
     from tailora.engine import Engine
     from tailora.model.decode import Limits
     from tailora.tasks.generate import nats_to_bits
 
     settings = recipe.evaluate
-    samples = [task.encode(row) for row in rows]
     nats = _losses(model, task, samples, recipe.train.micro_tokens)
     with progress("answering", len(rows)) as advance:
         answers = Engine(model, task.prompts).answer(
@@ -177,16 +174,14 @@ def compare(metrics: Sequence[Any], base: list[Row], tuned: list[Row]) -> Row:
     pairs = list(zip(base, tuned, strict=True))
     if any((b["id"], b["prompt_hash"]) != (t["id"], t["prompt_hash"]) for b, t in pairs):
         raise RunError("base and tuned were not asked the same questions; evaluate again with --fresh.")
-    slices = sorted({row["slice"] for row in base if row["slice"]})
-    compared, absent = [], {}
+    compared: list[Row] = []
+    absent: dict[str, str] = {}
     for metric in metrics:
         usable = [(b, t) for b, t in pairs if b[metric.field] is not None and t[metric.field] is not None]
-        if not usable:
+        if usable:
+            compared += _by_slice(metric, usable)
+        else:
             absent[metric.name] = _reason(metric, base)
-        for name in ["all", *slices] if usable else []:
-            chosen = [(b, t) for b, t in usable if name in ("all", b["slice"])]
-            if chosen:
-                compared.append(_entry(metric, name, chosen))
     primary = next(name for name in _PRIMARY if name not in absent)
     headline = next(entry for entry in compared if entry["metric"] == primary and entry["slice"] == "all")
     return {"primary": primary, "verdict": headline["verdict"], "metrics": compared, "absent": absent}
@@ -197,13 +192,19 @@ def compare_general(base: list[Row], tuned: list[Row]) -> list[Row]:
 
     A change above 2 % whose interval excludes zero is `flagged`.
     """
-    pairs = list(zip(base, tuned, strict=True))
     compared = []
-    for name in ["all", *dict.fromkeys(row["slice"] for row in base)]:
-        entry = _entry(_GENERAL, name, [(b, t) for b, t in pairs if name in ("all", b["slice"])])
+    for entry in _by_slice(_GENERAL, list(zip(base, tuned, strict=True))):
         forgotten = entry["difference"] / entry["base"]
         compared.append(entry | {"forgotten": forgotten, "flagged": forgotten > 0.02 and entry["verdict"] == "worse"})
     return compared
+
+
+def _by_slice(metric: Any, pairs: list[tuple[Row, Row]]) -> list[Row]:
+    """Compare `metric` on all pairs, then on those of each slice by name."""
+    slices = sorted({base["slice"] for base, _ in pairs if base["slice"]})
+    return [
+        _entry(metric, name, [pair for pair in pairs if name in ("all", pair[0]["slice"])]) for name in ["all", *slices]
+    ]
 
 
 def _entry(metric: Any, name: str, pairs: list[tuple[Row, Row]]) -> Row:

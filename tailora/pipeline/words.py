@@ -9,7 +9,6 @@ from tailora.files import Row
 
 COMPARISON_HEADER = ("metric", "rows", "base", "tuned", "difference", "95 % interval", "p", "verdict")
 SHORT_HEADER = ("metric", "rows", "base", "tuned", "difference (95 % interval)", "verdict")
-_SHARES = ("binary",)
 
 
 def card_lines(run: Path) -> list[str]:
@@ -21,8 +20,7 @@ def card_lines(run: Path) -> list[str]:
         + ", ".join(f"{name} {count:,}" for name, count in splits.items())
         + _bracketed(card["slices"])
     ]
-    columns = ", ".join(f"{key} = {name}" for key, name in card["columns"].items())
-    lines.append(f"columns: {columns}")
+    lines.append(f"columns: {_columns(card)}")
     lines += [f"dropped {_found(entry)}: {reason}" for reason, entry in card["dropped"].items()]
     lines += [f"notice: {name}: {value}" for name, value in _notice_pairs(card["notices"])]
     lines += [f"look at {name}: {value}" for name, value in _audit_pairs(card["audit"]) if value != "none"]
@@ -32,6 +30,10 @@ def card_lines(run: Path) -> list[str]:
             '{"input": "<expression>", "expected": <value>}'
         )
     return lines
+
+
+def _columns(card: Row) -> str:
+    return ", ".join(f"{key} = {name}" for key, name in card["columns"].items())
 
 
 def _bracketed(slices: dict[str, int]) -> str:
@@ -76,7 +78,7 @@ def card_table(run: Path) -> list[tuple[str, str]]:
     pairs = {
         "source": card["source"]["path"],
         "sha256": card["source"]["sha256"],
-        "columns": ", ".join(f"{key} = {name}" for key, name in card["columns"].items()),
+        "columns": _columns(card),
         "rows read": f"{card['rows']['read']:,}",
         "rows kept": f"{card['rows']['kept']:,}",
         "rows dropped": f"{card['rows']['dropped']:,}",
@@ -194,14 +196,14 @@ def short_cells(comparison: Row) -> Iterator[tuple[str, ...]]:
 
 def format_value(entry: Row, value: float) -> str:
     """Return a value of the entry's metric: shares in per cent, others with a fitting number of digits."""
-    if entry["kind"] in _SHARES:
+    if entry["kind"] == "binary":
         return f"{value:.1%}".replace("%", " %")
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
 def format_interval(entry: Row) -> str:
     """Return the difference with its interval, in points for shares."""
-    points = " points" if entry["kind"] in _SHARES else ""
+    points = " points" if entry["kind"] == "binary" else ""
     return f"{_signed(entry, entry['difference'])}{points} (95 % interval {_ends(entry)})"
 
 
@@ -212,6 +214,6 @@ def _ends(entry: Row) -> str:
 
 
 def _signed(entry: Row, value: float) -> str:
-    if entry["kind"] in _SHARES:
+    if entry["kind"] == "binary":
         return f"{100 * value:+.1f}"
     return f"{value:+.3f}" if abs(value) < 10 else f"{value:+,.1f}"

@@ -121,7 +121,7 @@ def to_examples(rows: Iterable[SourceRow], data: Data, source: str) -> tuple[Col
         example = _chat_example(row, columns, kept) if columns.messages else _plain_example(row, columns, kept)
         if example is None:
             continue
-        key = fingerprint(*(turn["content"] for turn in example["prompt"]), example["answer"])
+        key = content_key(example)
         example = {"id": str(row.values.get("id", key)), "where": row.where, **example}
         carried = [
             name for name in ("tests", "topic", data.group, columns.unseen) if name in row.values.keys() - example
@@ -139,6 +139,11 @@ def to_examples(rows: Iterable[SourceRow], data: Data, source: str) -> tuple[Col
             kept.examples.append(example)
     assert kept.read == len(kept.examples) + kept.dropped.total()
     return columns, kept
+
+
+def content_key(example: Row) -> str:
+    """Return a short hash of what an example asks and answers; equal keys are exact repeats."""
+    return fingerprint(*(turn["content"] for turn in example["prompt"]), example["answer"])
 
 
 def _unseen_column(names: Iterable[str], data: Data) -> str | None:

@@ -11,6 +11,7 @@ from tailora.errors import DataError
 from tailora.files import Row, fingerprint
 from tailora.recipe import Data
 from tailora.text.audit import near_pairs, normalise, question
+from tailora.text.columns import content_key
 
 # Shorter answers ("yes", "42") are shared by unrelated questions and say nothing about leakage. Characters count
 # too, for languages without spaces.
@@ -39,7 +40,7 @@ def split(examples: list[Row], data: Data) -> Splits:
     held_back = _held_back_values(examples, data)
     groups = group_rows(examples, data, held_back)
     for group in groups:
-        cluster = min(map(_content_key, group))
+        cluster = min(map(content_key, group))
         group[:] = [row | {"cluster": cluster} for row in group]
     unseen = [g for g in groups if any(_value(row, data.unseen) in held_back for row in g)]
     rest = [g for g in groups if not any(_value(row, data.unseen) in held_back for row in g)]
@@ -53,12 +54,12 @@ def split(examples: list[Row], data: Data) -> Splits:
         test += [row for group in unseen for row in group]
         names = {True: f"unseen {data.unseen}", False: f"seen {data.unseen}"}
         test = [row | {"slice": names[_value(row, data.unseen) in held_back]} for row in test]
-    return Splits(*(sorted(rows, key=_content_key) for rows in (train, val, test)))
+    return Splits(*(sorted(rows, key=content_key) for rows in (train, val, test)))
 
 
 def group_rows(examples: list[Row], data: Data, held_back: Collection[str] = ()) -> list[list[Row]]:
     """Return the connected groups of rows that must not be separated; `held_back` are values of `data.unseen`."""
-    examples = sorted(examples, key=_content_key)  # so that near pairs do not depend on the order of the source
+    examples = sorted(examples, key=content_key)  # so that near pairs do not depend on the order of the source
     parent = list(range(len(examples)))
 
     def find(i: int) -> int:
@@ -112,11 +113,7 @@ def _fill(groups: list[list[Row]], shares: list[float], seed: int) -> list[list[
     """Deal groups in an order given by their contents: each part takes what still fits its share, the last the rest."""
     total = sum(map(len, groups))
     parts: list[list[Row]] = [[] for _ in [*shares, 1.0]]
-    for group in sorted(groups, key=lambda g: fingerprint(str(seed), min(map(_content_key, g)))):
+    for group in sorted(groups, key=lambda g: fingerprint(str(seed), min(map(content_key, g)))):
         fits = (i for i, share in enumerate(shares) if len(parts[i]) + len(group) <= max(1, round(share * total)))
         parts[next(fits, len(shares))].extend(group)
     return parts
-
-
-def _content_key(row: Row) -> str:
-    return fingerprint(*(turn["content"] for turn in row["prompt"]), row["answer"])
