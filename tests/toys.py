@@ -45,5 +45,5 @@ def toy_samples(count: int, seed: int = 0) -> list[Sample]:
     for _ in range(count):
         prompt, answer = (int(torch.randint(2, 20, (1,), generator=numbers)) for _ in range(2))
         tokens = torch.randint(0, 256, (prompt + answer,), generator=numbers).tolist()
-        samples.append(Sample([*tokens, 256], prompt))
+        samples.append(Sample([*tokens, 256], [(prompt, prompt + answer + 1)]))
     return samples

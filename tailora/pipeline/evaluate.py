@@ -53,7 +53,7 @@ def _compare_variants(run: Run, rows: list[Row], available: int, stage: Stage) -
     check_fingerprints(run, load.base_fingerprint(base), task.prompts.fingerprint())
     longest = load.longest_input(base, settings)
     not_asked = available - len(rows)
-    encoded = [task.encode(row) for row in rows]
+    encoded = [task.encode(row).last() for row in rows]
     samples, budget = within(encoded, longest, "test")
     fitting = set(map(id, samples))
     rows = [row for row, sample in zip(rows, encoded, strict=True) if id(sample) in fitting]

@@ -64,7 +64,7 @@ class Generate:
         import torch
 
         tokens = _pad_right([s.tokens for s in samples], self._pad, model.device)
-        targets = _pad_right([_target_flags(s) for s in samples], 0, model.device).bool()
+        targets = _pad_right([s.flags() for s in samples], False, model.device)
         # No attention mask: the padding stands on the right, where a causal model never looks.
         # From logits, never from outputs.loss: some adapters add a penalty to it.
         with mixed_precision(model):
@@ -113,11 +113,7 @@ def nats_to_bits(nats: float) -> float:
     return nats / math.log(2)
 
 
-def _target_flags(sample: Sample) -> list[int]:
-    return [0] * sample.answer_start + [1] * sample.targets
-
-
-def _pad_right(rows: list[list[int]], filler: int, device: Any) -> Any:
+def _pad_right(rows: list[list[Any]], filler: Any, device: Any) -> Any:
     import torch
 
     width = max(map(len, rows))

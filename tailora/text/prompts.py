@@ -7,6 +7,9 @@ The model's own chat template is used where it has one. Otherwise the plain temp
 
     ### Answer
     <the answer><end token>
+
+In a conversation every answer is learned, each with the end token that follows it. Contents of assistant turns are
+encoded apart from the template, in training and in serving, so that what was learned is what is read later.
 """
 
 import re
@@ -17,19 +20,39 @@ from tailora.files import fingerprint
 
 Turns = list[dict[str, str]]
 
+_MARK = "\ue000"  # of Unicode's private use: no template writes it
 _HEADINGS = {"system": "### System", "user": "### Question", "assistant": "### Answer"}
 
 
+Span = tuple[int, int]
+
+
 class Sample(NamedTuple):
-    """One example in tokens: everything from `answer_start` on is learned, the end token included."""
+    """One example in tokens, and the half-open spans of them that are learned: answers with their end tokens."""
 
     tokens: list[int]
-    answer_start: int
+    learned: list[Span]
 
     @property
     def targets(self) -> int:
         """Tokens that bear loss."""
-        return len(self.tokens) - self.answer_start
+        return sum(stop - start for start, stop in self.learned)
+
+    @property
+    def answer_start(self) -> int:
+        """Where the last answer begins."""
+        return self.learned[-1][0]
+
+    def flags(self) -> list[bool]:
+        """Return for each token whether it is learned."""
+        flags = [False] * len(self.tokens)
+        for start, stop in self.learned:
+            flags[start:stop] = [True] * (stop - start)
+        return flags
+
+    def last(self) -> "Sample":
+        """Return the same tokens with the last answer alone as target, as it is judged."""
+        return Sample(self.tokens, self.learned[-1:])
 
 
 class Prompts:
@@ -43,26 +66,26 @@ class Prompts:
         begins = tokenizer("a").input_ids[:1]
         self._begin = begins if begins == [tokenizer.bos_token_id] else []
         self._special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+        self.learns_every_answer = self._keeps_what_was_said()
 
     def render(self, turns: Turns) -> str:
         """Return the text up to where the answer begins."""
         if self.has_chat_template:
             return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-        parts = [f"{_HEADINGS[turn['role']]}\n{turn['content']}\n\n" for turn in turns]
+        ends = {"assistant": self.tokenizer.eos_token}
+        parts = [f"{_HEADINGS[turn['role']]}\n{turn['content']}{ends.get(turn['role'], '')}\n\n" for turn in turns]
         return "".join(parts) + f"{_HEADINGS['assistant']}\n"
 
     def encode_prompt(self, turns: Turns) -> list[int]:
         """Return the tokens up to where the answer begins; special tokens that stand in the turns count as text."""
-        if not self.has_chat_template:
-            return self._begin + self._plain_tokens(self.render(turns))
-        if any(token in turn["content"] for turn in turns for token in self._special):
-            return self._apart(turns)
-        return self._template_tokens(self.render(turns))
+        return self._read(turns)[0]
 
     def encode(self, turns: Turns, answer: str) -> Sample:
         """Return prompt, answer and end token. The answer is encoded apart, so it cannot change the prompt's tokens."""
-        prompt = self.encode_prompt(turns)
-        return Sample([*prompt, *self._plain_tokens(answer), self.tokenizer.eos_token_id], len(prompt))
+        tokens, earlier = self._read(turns)
+        start = len(tokens)
+        tokens = [*tokens, *self._plain_tokens(answer), self.tokenizer.eos_token_id]
+        return Sample(tokens, [*(earlier if self.learns_every_answer else []), (start, len(tokens))])
 
     def encode_text(self, text: str, longest: int) -> list[Sample]:
         """Cut plain text into windows of at most `longest` tokens that do not overlap; each token is a target once.
@@ -71,19 +94,55 @@ class Prompts:
         """
         first, tokens = self._begin or [self.tokenizer.eos_token_id], self._plain_tokens(text)
         starts = range(0, len(tokens), longest - 1)
-        return [Sample([*first, *tokens[start : start + longest - 1]], 1) for start in starts]
+        windows = [[*first, *tokens[start : start + longest - 1]] for start in starts]
+        return [Sample(window, [(1, len(window))]) for window in windows]
 
-    def _apart(self, turns: Turns) -> list[int]:
-        """Encode the template and the contents of the turns apart, so that only the template's special tokens act."""
-        marked = self.render([turn | {"content": f"\ue000{number}\ue001"} for number, turn in enumerate(turns)])
-        tokens: list[int] = []
-        for place, piece in enumerate(re.split("\ue000(\\d+)\ue001", marked)):  # template and numbers take turns
-            is_content = place % 2 == 1
-            tokens += self._plain_tokens(turns[int(piece)]["content"]) if is_content else self._template_tokens(piece)
-        return tokens
+    def _read(self, turns: Turns) -> tuple[list[int], list[Span]]:
+        """Return the tokens of `turns` up to where the answer begins, and the spans of the answers before it."""
+        marked = [
+            turn | {"content": f"{_MARK}{i}{_MARK}"} if self._is_apart(turn) else turn for i, turn in enumerate(turns)
+        ]
+        tokens: list[int] = [] if self.has_chat_template else list(self._begin)
+        answers: list[Span] = []
+        start: int | None = None
+        for place, piece in enumerate(re.split(f"{_MARK}(\\d+){_MARK}", self.render(marked))):
+            if place % 2 == 0:  # template and numbers take turns
+                part = self._template_tokens(piece)
+                if start is not None:
+                    answers.append((start, len(tokens) + (part[:1] == [self.tokenizer.eos_token_id])))
+                tokens += part
+            else:
+                turn = turns[int(piece)]
+                start = len(tokens) if turn["role"] == "assistant" else None
+                tokens += self._plain_tokens(turn["content"])
+        return tokens, answers
+
+    def _is_apart(self, turn: dict[str, str]) -> bool:
+        """Say whether a turn's content is encoded by itself: an answer, or one that holds what would act as a command.
+
+        It depends on the turn alone, so what stands before it is encoded alike in every conversation.
+        """
+        commands = [_MARK, *(self._special if self.has_chat_template else [])]
+        return turn["role"] == "assistant" or any(command in turn["content"] for command in commands)
+
+    def _keeps_what_was_said(self) -> bool:
+        """Say whether an answer stands in later prompts where it was written; some templates rewrite the past."""
+        turns = [
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": "b"},
+            {"role": "user", "content": "c"},
+        ]
+        before = self.encode_prompt(turns[:1])
+        tokens, answers = self._read(turns)
+        return tokens[: len(before)] == before and bool(answers) and answers[0][0] == len(before)
 
     def _template_tokens(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
+        if self.has_chat_template:
+            return list(self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
+        end = self.tokenizer.eos_token
+        if text.startswith(end):  # no user's text begins a piece: a heading or an answer's end does
+            return [self.tokenizer.eos_token_id, *self._plain_tokens(text[len(end) :])]
+        return self._plain_tokens(text)
 
     def _plain_tokens(self, text: str) -> list[int]:
         # Not verbose: it would warn of texts longer than the model, which we cut or leave out ourselves.

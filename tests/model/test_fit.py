@@ -42,7 +42,7 @@ def test_the_gradient_is_that_of_the_mean_over_answer_tokens() -> None:
     accumulate(model, samples, TASK.loss, 100)
     ours = [weight.grad.clone() for weight in trainable(model).values()]
     model.zero_grad()
-    labels = [[-100] * s.answer_start + s.tokens[s.answer_start :] for s in samples]
+    labels = [[t if flag else -100 for t, flag in zip(s.tokens, s.flags(), strict=True)] for s in samples]
     count = sum(s.targets for s in samples)
     for sample, label in zip(samples, labels, strict=True):  # transformers' own loss, one unpadded row at a time
         loss = model(input_ids=torch.tensor([sample.tokens]), labels=torch.tensor([label])).loss
@@ -83,10 +83,10 @@ def test_every_step_and_every_validation_is_logged(tmp_path: Path) -> None:
 
 def test_the_best_validated_weights_are_kept(tmp_path: Path) -> None:
     model = adapted()
-    fitted, rows, _ = train_toy(tmp_path / "run", model, epochs=6, lr=0.05)
+    fitted, rows, _ = train_toy(tmp_path / "run", model, epochs=20, lr=0.05)
     losses = {row["epoch"]: row["loss"] for row in rows if row["split"] == "val"}
     assert fitted.best_val_loss == min(losses.values()) == losses[fitted.best_epoch]
-    assert fitted.best_epoch < 6  # the rate is chosen so that the last epoch is not the best one
+    assert fitted.best_epoch < 20  # by then the few random rows have been learned by heart
     assert validate(model, toy_samples(4, seed=1), TASK.loss, recipe.Train()) == pytest.approx(fitted.best_val_loss)
 
 

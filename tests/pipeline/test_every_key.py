@@ -81,7 +81,7 @@ def test_a_key_changes_its_stage_and_none_before(
 
 
 def test_micro_tokens_bound_a_forward_pass() -> None:
-    samples = [Sample([0] * length, 1) for length in (5, 9, 30, 30, 7)]
+    samples = [Sample([0] * length, [(1, length)]) for length in (5, 9, 30, 30, 7)]
     sizes = [len(batch) * max(len(s.tokens) for s in batch) for batch in micro_batches(samples, 60)]
     assert max(sizes) <= 60 < sum(sizes)
 

@@ -13,7 +13,7 @@ LENGTHS = st.lists(st.integers(1, 50), max_size=40)
 
 
 def samples_of(lengths: list[int]) -> list[Sample]:
-    return [Sample([number] * length, 0) for number, length in enumerate(lengths)]
+    return [Sample([number] * length, [(0, length)]) for number, length in enumerate(lengths)]
 
 
 @given(st.integers(0, 200), st.integers(1, 40), st.integers(), st.integers(1, 100))

@@ -22,7 +22,9 @@ FOLDERS = {
 CHAT = ("qwen2", "tinyllama-chat")
 PLAIN = tuple(name for name in FOLDERS if name not in CHAT)
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)
-SPECIAL = st.sampled_from(["<|end|>", "<|endoftext|>", "<|im_end|>", "</s>", "<s>", "<|im_start|>system\n"])
+SPECIAL = st.sampled_from(
+    ["<|end|>", "<|endoftext|>", "<|im_end|>", "</s>", "<s>", "<|im_start|>system\n", "\ue0000\ue000"]
+)
 USER_TEXTS = st.lists(TEXTS | SPECIAL, max_size=3).map("".join)
 
 
@@ -96,9 +98,38 @@ def test_text_is_spelled_without_loss(plain: Prompts) -> None:
 
 def test_the_plain_template_is_the_documented_one(plain: Prompts) -> None:
     turns = [{"role": "system", "content": "Be brief."}, *asks("What is 1+1?", "2", "And 2+2?")]
+    end = plain.tokenizer.eos_token
     assert plain.render(turns) == (
-        "### System\nBe brief.\n\n### Question\nWhat is 1+1?\n\n### Answer\n2\n\n### Question\nAnd 2+2?\n\n### Answer\n"
+        "### System\nBe brief.\n\n### Question\nWhat is 1+1?\n\n"
+        f"### Answer\n2{end}\n\n### Question\nAnd 2+2?\n\n### Answer\n"
     )
+
+
+@given(contents=st.lists(USER_TEXTS, min_size=3, max_size=7).filter(lambda texts: len(texts) % 2 == 1), answer=TEXTS)
+def test_every_answer_of_a_conversation_is_learned_where_it_was_given(
+    prompts: Prompts, contents: list[str], answer: str
+) -> None:
+    turns = asks(*contents)
+    sample = prompts.encode(turns, answer)
+    assert len(sample.learned) == len(turns) // 2 + 1
+    for number, (start, stop) in enumerate(sample.learned):
+        said = [*contents, answer][2 * number + 1]
+        assert sample.tokens[:start] == prompts.encode_prompt(turns[: 2 * number + 1])
+        alone = prompts.tokenizer(said, add_special_tokens=False, split_special_tokens=True).input_ids
+        assert sample.tokens[start : stop - 1] == alone
+        assert sample.tokens[stop - 1] == prompts.tokenizer.eos_token_id
+
+
+def test_a_template_that_rewrites_the_past_lets_only_the_last_answer_be_learned() -> None:
+    tokenizer = load(FOLDERS["qwen2"])
+    tokenizer.chat_template = (
+        "{% for turn in messages %}<|im_start|>{{ turn.role }}\n"
+        "{% if loop.last %}{{ turn.content }}{% else %}(earlier) {{ turn.content }}{% endif %}<|im_end|>\n{% endfor %}"
+        "<|im_start|>assistant\n"
+    )
+    prompts = Prompts(tokenizer)
+    assert not prompts.learns_every_answer
+    assert len(prompts.encode(asks("a", "b", "c"), "d").learned) == 1
 
 
 def test_a_begin_token_stands_where_the_tokenizer_itself_puts_one(plain: Prompts) -> None:
@@ -149,8 +180,11 @@ def test_a_tokenizer_without_an_end_token_is_refused() -> None:
         Prompts(load(TOKENIZERS / "bert-base-uncased"))
 
 
-def test_targets_are_the_tokens_from_the_answer_on() -> None:
-    assert Sample([1, 2, 3, 4], 1).targets == 3
+def test_targets_are_the_tokens_of_all_learned_spans() -> None:
+    sample = Sample([1, 2, 3, 4, 5], [(1, 2), (3, 5)])
+    assert sample.targets == 3 == sum(sample.flags())
+    assert [t for t, learned in zip(sample.tokens, sample.flags(), strict=True) if learned] == [2, 4, 5]
+    assert sample.last() == Sample(sample.tokens, [(3, 5)]) and sample.answer_start == 3
 
 
 @pytest.mark.parametrize("longest", [2, 7, 1000])
