@@ -1,5 +1,6 @@
 """The command line: one command per verb. Parses, calls, prints; computes nothing."""
 
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tailora.errors import RecipeError, TailoraError, plain
+from tailora.errors import ModelError, RecipeError, TailoraError, plain
 
 if TYPE_CHECKING:
     from tailora.recipe import Recipe
@@ -57,13 +58,13 @@ def _open(
 ) -> "Recipe":
     """Load a recipe, check that what it `needs` exists, and open its run; forget stages that are to be done again."""
     from tailora.model.load import locate_base
+    from tailora.pipeline.prepare import locate_sources
     from tailora.recipe import load_recipe
     from tailora.run import Run
-    from tailora.text.read import locate_source
 
     recipe = load_recipe(name, overrides)
     if "data" in needs:
-        locate_source(recipe.data.source)
+        locate_sources(recipe.data)
     if "base" in needs:
         locate_base(recipe.model.base)
     run = Run.open(recipe, runs, fresh=again is not None)
@@ -135,24 +136,30 @@ def new(
 
 @show.command("recipe")
 def show_recipe(recipe: RecipeName, overrides: Overrides = None) -> None:
-    """Show every key of a recipe as it will be used."""
-    from tailora.recipe import describe_recipe, load_recipe
+    """Show every key of a recipe as it will be used, and where its value comes from."""
+    from tailora.recipe import resolved_lines
 
-    _console().print(
-        plain(describe_recipe(load_recipe(recipe, overrides))), markup=False, highlight=False, soft_wrap=True
-    )
+    for line in resolved_lines(recipe, overrides):
+        _console().print(plain(line), markup=False, highlight=False, soft_wrap=True)
 
 
 @show.command("data")
 def show_data(recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFAULT_RUNS) -> None:
-    """Show the data card of a recipe, preparing the data where that has not been done."""
+    """Show the data card of a recipe and what the base model reads of it, preparing the data first where needed."""
     from tailora.pipeline import prepare
+    from tailora.pipeline.prepare import count_tokens
     from tailora.pipeline.words import card_table
 
     asked = _open(recipe, overrides, runs, None, ("data",))
     prepare(asked, runs)
-    for name, value in card_table(runs / asked.name):
-        _console().print(f"{name:<22} {plain(value)}", markup=False, highlight=False, soft_wrap=True)
+    try:
+        tokens = count_tokens(asked, runs)
+    except ModelError as error:
+        tokens = [f"not counted: {error}"]
+    lines = card_table(runs / asked.name) + [("tokens", line) for line in tokens]
+    width = min(40, max(len(name) for name, _ in lines))
+    for name, value in lines:
+        _console().print(f"{name:<{width}} {plain(value)}", markup=False, highlight=False, soft_wrap=True)
 
 
 @show.command("row")
@@ -168,8 +175,11 @@ def show_row(
     from tailora.pipeline.prepare import seen_by_model
 
     asked = _open(recipe, overrides, runs, None)
-    prompt, learned, counts = seen_by_model(asked, number, runs)
-    _console().print(Text(plain(prompt), style="dim") + Text(plain(learned), style="bold green"), soft_wrap=True)
+    pieces, counts = seen_by_model(asked, number, runs)
+    text = Text()
+    for piece, is_learned in pieces:
+        text.append(plain(piece), style="bold green" if is_learned else "dim")
+    _console().print(text, soft_wrap=True)
     _say("row", counts)
 
 
@@ -186,8 +196,18 @@ def _console() -> Any:
     return Console() if sys.stdout.isatty() else Console(width=100)
 
 
+class _Teller(logging.Handler):
+    """Shows what stages tell, each line under its verb."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _say(record.name.rpartition(".")[2], record.getMessage())
+
+
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 2 a mistake the user can mend, 1 ours, 130 interrupted."""
+    teller = logging.getLogger("tailora")
+    teller.setLevel(logging.INFO)
+    teller.addHandler(_Teller())
     try:
         app()
     except TailoraError as error:

@@ -4,9 +4,10 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from tailora.errors import RecipeError, RunError
 
@@ -51,7 +52,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_jsonl(path: Path, rows: Iterable[Row]) -> None:
     """Write one JSON object a line; NaN and infinity are refused."""
-    write_text(path, "".join(json_line(row) for row in rows))
+    RowFile.write(path, rows)
 
 
 def json_line(row: Row) -> str:
@@ -79,6 +80,79 @@ def read_jsonl(path: Path) -> Iterator[Row]:
         raise RunError(f"{path} is missing; run the stage that writes it first.") from None
     except ValueError as error:
         raise RunError(f"{path}:{number} is damaged ({error}); run its stage again with --fresh.") from None
+
+
+class RowFile(Sequence[Row]):
+    """The rows of a JSONL file of ours, each read when it is asked for: memory holds eight bytes a row.
+
+    Raises RunError when the file is missing or a row is damaged.
+    """
+
+    def __init__(self, path: Path, starts: "array[int]") -> None:
+        self.path = path
+        self._starts = starts
+
+    @classmethod
+    def open(cls, path: Path) -> "RowFile":
+        """Find where the rows of an existing file begin."""
+        starts, place = array("Q"), 0
+        try:
+            with path.open("rb") as lines:
+                for line in lines:
+                    starts.append(place)
+                    place += len(line)
+        except FileNotFoundError:
+            raise RunError(f"{path} is missing; run the stage that writes it first.") from None
+        return cls(path, starts)
+
+    @classmethod
+    def write(cls, path: Path, rows: Iterable[Row]) -> "RowFile":
+        """Write rows as they come; until the last one is written, `path` does not exist."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial, starts = path.with_name(f".{path.name}.{os.getpid()}.partial"), array("Q")
+        try:
+            with partial.open("wb") as file:
+                for row in rows:
+                    starts.append(file.tell())
+                    file.write(json_line(row).encode())
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return cls(path, starts)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, number: int) -> Row: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Row]: ...
+    def __getitem__(self, number: int | slice) -> Row | list[Row]:
+        with self.path.open("rb") as file:
+            if isinstance(number, slice):
+                return [self._read(file, i) for i in range(len(self))[number]]
+            return self._read(file, range(len(self))[number])
+
+    def __iter__(self) -> Iterator[Row]:
+        return read_jsonl(self.path)
+
+    def pick(self, numbers: Iterable[int]) -> Iterator[Row]:
+        """Yield the rows with these numbers, in the order asked for."""
+        with self.path.open("rb") as file:
+            for number in numbers:
+                yield self._read(file, number)
+
+    def _read(self, file: Any, number: int) -> Row:
+        file.seek(self._starts[number])
+        try:
+            row: Row = json.loads(file.readline())
+        except ValueError as error:
+            raise RunError(
+                f"{self.path}:{number + 1} is damaged ({error}); run its stage again with --fresh."
+            ) from None
+        return row
 
 
 def sha256(path: Path) -> str:

@@ -25,9 +25,17 @@ class Section(BaseModel):
 class Data(Section):
     """Where the rows come from and how they are split."""
 
-    source: str
-    """A file, folder or glob of JSON, JSONL, CSV or Parquet, also gzipped, or the name of bundled data ("python_qa").
-    "rows.jsonl#500" is a sample of 500 rows, which depends on their contents alone."""
+    source: str | list[str] | dict[str, str]
+    """A file, folder or glob of JSON, JSONL, CSV or Parquet, also gzipped, the name of bundled data ("python_qa"), or a
+    hub id. "rows.jsonl#500" is a sample of 500 rows, which depends on their contents alone. Several sources are a
+    list, or a table that names their domains: { law = "law.jsonl", medicine = "medicine.jsonl" }."""
+    weights: dict[str, float] = Field(default={})
+    """How often an epoch sees the training rows of a domain: { law = 2, medicine = 0.5 } shows each row of law twice
+    and every second row of medicine; 1 where a domain is not named."""
+    limit: int | None = Field(default=None, ge=1)
+    """Use at most this many rows of all sources together, chosen by their contents alone; all when left out."""
+    strict: bool = False
+    """Refuse data of which anything would only be counted and shown: dropped rows, notices and findings."""
     prompt: str | None = None
     """Column with the question; detected when left out."""
     input: str | None = None
@@ -39,12 +47,47 @@ class Data(Section):
     unseen: str | None = None
     """Column of which some values are kept for the test split alone and scored apart, such as a topic; "family" when
     left out and the source has it, "" for none."""
-    val: float = Field(default=0.05, gt=0, lt=0.5)
-    """Share of rows for validation."""
-    test: float = Field(default=0.1, gt=0, lt=0.5)
-    """Share of rows for the test split; also the share of `unseen` values kept for it."""
+    val: float | str = 0.05
+    """Share of rows for validation, or a file of its own."""
+    test: float | str = 0.1
+    """Share of rows for the test split, also of `unseen` values kept for it; or a file of its own."""
     seed: int = 0
     """Seed of the split."""
+
+    def sources(self) -> list[tuple[str | None, str]]:
+        """Return each source with the domain that it names; of a list, file names are the domains."""
+        if isinstance(self.source, str):
+            return [(None, self.source)]
+        if isinstance(self.source, dict):
+            return list(self.source.items())
+        stems = [Path(source.partition("#")[0]).name.partition(".")[0] for source in self.source]
+        return [
+            (stem if stems.count(stem) == 1 else source, source)
+            for stem, source in zip(stems, self.source, strict=True)
+        ]
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _sources_are_named(cls, source: Any) -> Any:
+        names = list(source.values()) if isinstance(source, dict) else source if isinstance(source, list) else [source]
+        if names and all(isinstance(name, str) for name in names):
+            return source
+        raise ValueError('name a source, a list of sources, or a table such as { law = "law.jsonl" }')
+
+    @field_validator("weights")
+    @classmethod
+    def _weights_are_positive(cls, weights: dict[str, float]) -> dict[str, float]:
+        if any(weight <= 0 for weight in weights.values()):
+            raise ValueError("weights are above 0; leave out a source that should not be used")
+        return weights
+
+    @field_validator("val", "test", mode="before")
+    @classmethod
+    def _split_is_a_share_or_a_file(cls, value: Any) -> Any:
+        is_share = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 0.5
+        if is_share or (isinstance(value, str) and value):
+            return value
+        raise ValueError("give a share above 0 and below 0.5, or the name of a file")
 
 
 class Model(Section):
@@ -139,7 +182,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _splits_leave_rows_to_train_on(self) -> "Recipe":
-        if self.data.val + self.data.test > 0.6:
+        if sum(share for share in (self.data.val, self.data.test) if isinstance(share, float)) > 0.6:
             raise ValueError("data.val and data.test take more than 60 % of the rows; make one of them smaller")
         return self
 
@@ -178,13 +221,37 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
         RecipeError: with one problem per wrong key, value or override.
     """
     path = locate_recipe(name)
-    try:
-        values = tomllib.loads(path.read_text("utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not a TOML file: {error}.") from None
+    values = _read_toml(path)
     for override in overrides or []:
         _apply(values, override)
     return parse_recipe(values, str(path))
+
+
+def resolved_lines(name: str, overrides: list[str] | None = None) -> list[str]:
+    """Return every key with its value and where that comes from: the recipe's file, the command line, or a default."""
+    recipe, path = load_recipe(name, overrides), locate_recipe(name)
+    in_file, changed = _flat(_read_toml(path)), {override.partition("=")[0].strip() for override in overrides or []}
+    lines: list[str] = []
+    for key, value in recipe.keys().items():
+        section, _, short = key.rpartition(".")
+        if section and f"[{section}]" not in lines:
+            lines += ["", f"[{section}]"]
+        origin = "command line" if key in changed else path.name if key in in_file else "default"
+        shown = toml_line(short, value) if value is not None else f"# {short} is not set"
+        lines.append(f"{shown:<40} # {origin}")
+    return lines
+
+
+def _flat(values: dict[str, Any]) -> set[str]:
+    sections = {name: value for name, value in values.items() if isinstance(value, dict)}
+    return (values.keys() - sections) | {f"{name}.{key}" for name, keys in sections.items() for key in keys}
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not a TOML file: {error}.") from None
 
 
 def parse_recipe(values: dict[str, Any], where: str = "recipe") -> Recipe:
@@ -280,6 +347,10 @@ def _toml(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, dict):
+        return (
+            "{ " + ", ".join(f"{_toml(key)} = {_toml(item)}" for key, item in value.items()) + " }" if value else "{}"
+        )
     if isinstance(value, str):
         # A JSON string is a TOML string, but for DEL, which JSON leaves as it is.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

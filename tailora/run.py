@@ -5,6 +5,7 @@ finished. Its `stage.json` says which recipe values made it; `run.json` gathers 
 a finished stage made from other values is an error until it is made again (`--fresh`) or the run gets a new name.
 """
 
+import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -152,6 +153,11 @@ def _asked(recipe: Recipe) -> str:
         else:
             top.append(toml_line(name, value))
     return "\n".join(top + sections) + "\n"
+
+
+def tell(verb: str, line: str) -> None:
+    """Say what a stage finds out before its end; the command line shows it, others handle the logger `tailora`."""
+    logging.getLogger(f"tailora.{verb}").info(line)
 
 
 @contextmanager

@@ -161,7 +161,7 @@ def test_show_row_prints_what_the_model_reads_and_learns_unbroken(tailora: Comma
     row = json.loads(prepared[3])
     question, answer = row["prompt"][0]["content"], row["answer"]
     assert f"### Question\n{question}\n\n### Answer\n{answer}<|end|>" in done.stdout
-    assert re.search(r"\d+ prompt tokens, \d+ learned tokens", done.stdout)
+    assert re.search(r"\d+ tokens, \d+ of them learned", done.stdout)
 
 
 def test_what_could_rewrite_a_terminal_is_not_printed(tailora: Command, workplace: Path) -> None:

@@ -21,6 +21,7 @@ from tailora.recipe import (
     load_recipe,
     locate_recipe,
     parse_recipe,
+    resolved_lines,
     toml_line,
 )
 
@@ -96,7 +97,7 @@ def test_the_resolved_values_make_the_same_recipe() -> None:
 def test_keys_are_flat_and_complete() -> None:
     keys = parse_recipe(SMALLEST).keys()
     assert list(keys) == known_keys()
-    assert not any(isinstance(value, dict) for value in keys.values())
+    assert {key for key, value in keys.items() if isinstance(value, dict)} == {"data.weights"}
     assert json.loads(json.dumps(keys, allow_nan=False)) == keys
 
 
@@ -142,7 +143,7 @@ def test_all_problems_are_reported_at_once() -> None:
         assert any(re.match(rf"recipe: (unknown key )?{re.escape(key)}\b", problem) for problem in found), key
 
 
-@pytest.mark.parametrize("key", known_keys())
+@pytest.mark.parametrize("key", [key for key in known_keys() if key != "data.weights"])
 def test_a_value_of_the_wrong_type_is_one_problem_that_names_its_key(key: str) -> None:
     (found,) = problems(with_value(key, {"nested": 1}))
     assert re.search(rf"\b{re.escape(key)}\b: ", found)
@@ -296,3 +297,29 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes) -> Non
 def test_a_byte_order_mark_is_no_part_of_a_recipe(small: str, tmp_path: Path) -> None:
     marked = write(tmp_path / "marked.toml", "\ufeff" + Path(small).read_text("utf-8"))
     assert load_recipe(marked) == load_recipe(small)
+
+
+def test_weights_are_above_zero() -> None:
+    for wrong, said in ((0, "above 0"), (-1, "above 0"), ("x", "number")):
+        (found,) = problems(with_value("data.weights", {"law": wrong}))
+        assert "data.weights" in found and said in found
+
+
+def test_sources_have_domains_when_there_are_several() -> None:
+    def sources(value: Any) -> list[tuple[str | None, str]]:
+        return parse_recipe(with_value("data.source", value)).data.sources()
+
+    assert sources("a.jsonl") == [(None, "a.jsonl")]
+    assert sources({"law": "a.jsonl", "other": "b.csv#5"}) == [("law", "a.jsonl"), ("other", "b.csv#5")]
+    assert sources(["x/a.jsonl", "b.csv.gz#5"]) == [("a", "x/a.jsonl"), ("b", "b.csv.gz#5")]
+    assert sources(["x/a.jsonl", "y/a.jsonl"]) == [("x/a.jsonl", "x/a.jsonl"), ("y/a.jsonl", "y/a.jsonl")]
+
+
+def test_every_key_is_shown_with_where_its_value_comes_from(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "mine"\n[data]\nsource = "a.jsonl"\nseed = 3\n[train]\nlr = 1e-3\n')
+    lines = resolved_lines(str(path), ["train.lr=2e-3", "lora.rank=4"])
+    shown = {line.partition(" ")[0]: line.rpartition("# ")[2] for line in lines if "# " in line and " = " in line}
+    assert shown["source"] == "mine.toml" and shown["lr"] == shown["rank"] == "command line"
+    assert shown["epochs"] == "default"
+    assert parse_recipe(tomllib.loads("\n".join(lines))) == load_recipe(str(path), ["train.lr=2e-3", "lora.rank=4"])

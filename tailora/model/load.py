@@ -132,9 +132,17 @@ def mixed_precision(model: Any) -> Any:
     return torch.autocast(model.device.type, torch.bfloat16, enabled=reduced)
 
 
-def longest_input(model: Any, settings: recipe.Model) -> int:
+def load_config(settings: recipe.Model) -> Any:
+    """Load the configuration of the base model alone."""
+    from transformers import AutoConfig
+
+    with _explained(settings.base):
+        return AutoConfig.from_pretrained(locate_base(settings.base), trust_remote_code=settings.trust_remote_code)
+
+
+def longest_input(config: Any, settings: recipe.Model) -> int:
     """Return the most tokens an example may have: `model.max_length`, or less where the model ends earlier."""
-    limit = getattr(model.config, "max_position_embeddings", None)
+    limit = getattr(config, "max_position_embeddings", None)
     return settings.max_length if limit is None else min(settings.max_length, int(limit))
 
 

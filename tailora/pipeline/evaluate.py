@@ -10,10 +10,11 @@ from tailora.errors import RunError
 from tailora.files import Row, fingerprint
 from tailora.measure.stats import Comparison, compare_means, compare_ratios
 from tailora.pipeline.prepare import prepare
-from tailora.pipeline.train import check_fingerprints, train, within
+from tailora.pipeline.train import check_fingerprints, train
 from tailora.recipe import Recipe
 from tailora.run import RUNS, Run, Stage, progress
 from tailora.tasks.base import Metric
+from tailora.text.budget import fit_rows
 from tailora.text.prompts import Sample
 from tailora.text.read import read_general
 
@@ -38,7 +39,7 @@ def evaluate(recipe: Recipe, root: Path = RUNS) -> Row:
     if not run.is_done("evaluate"):
         rows = prepare(recipe, root).test
         with run.stage("evaluate") as stage:
-            _compare_variants(run, rows[: recipe.evaluate.rows], len(rows), stage)
+            _compare_variants(run, list(rows[: recipe.evaluate.rows]), len(rows), stage)
     comparison: Row = files.read_json(run.folder / "evaluate" / "comparison.json")
     return comparison
 
@@ -51,12 +52,10 @@ def _compare_variants(run: Run, rows: list[Row], available: int, stage: Stage) -
     task = Generate(run.recipe.evaluate, load.load_tokenizer(settings))
     base = load.load_base(settings)
     check_fingerprints(run, load.base_fingerprint(base), task.prompts.fingerprint())
-    longest = load.longest_input(base, settings)
+    longest = load.longest_input(base.config, settings)
     not_asked = available - len(rows)
-    encoded = [task.encode(row).last() for row in rows]
-    samples, budget = within(encoded, longest, "test")
-    fitting = set(map(id, samples))
-    rows = [row for row, sample in zip(rows, encoded, strict=True) if id(sample) in fitting]
+    fitting = fit_rows(rows, task.prompts, longest, "test")
+    rows, samples = fitting.rows, [sample.last() for sample in fitting.samples]
     model = load.load_adapter(base, run.folder / "train" / "adapter")
     load.freeze_dtype(model, settings)
 
@@ -72,7 +71,9 @@ def _compare_variants(run: Run, rows: list[Row], available: int, stage: Stage) -
         files.write_json(stage.folder / variant / "scores.json", _scores(task.metrics, predicted))
     comparison = compare(task.metrics, predictions["base"], predictions["tuned"])
     comparison["forgetting"] = compare_general(general["base"], general["tuned"])
-    files.write_json(stage.folder / "comparison.json", comparison | {"rows": budget | {"not_asked": not_asked}})
+    files.write_json(
+        stage.folder / "comparison.json", comparison | {"rows": asdict(fitting.budget) | {"not_asked": not_asked}}
+    )
     stage.facts |= {"verdict": comparison["verdict"]}
 
 
@@ -96,6 +97,7 @@ def _predict(model: Any, task: Any, rows: list[Row], samples: list[Sample], reci
             "id": row["id"],
             "slice": row.get("slice"),
             "cluster": row["cluster"],
+            "leaks": row.get("leaks"),
             "prompt_hash": fingerprint(task.prompts.render(row["prompt"])),
             "output": answer.text,
             "finish": answer.finish,
@@ -200,11 +202,13 @@ def compare_general(base: list[Row], tuned: list[Row]) -> list[Row]:
 
 
 def _by_slice(metric: Any, pairs: list[tuple[Row, Row]]) -> list[Row]:
-    """Compare `metric` on all pairs, then on those of each slice by name."""
+    """Compare `metric` on all pairs, on those of each slice by name, and on the clean ones where others leak."""
     slices = sorted({base["slice"] for base, _ in pairs if base["slice"]})
-    return [
-        _entry(metric, name, [pair for pair in pairs if name in ("all", pair[0]["slice"])]) for name in ["all", *slices]
-    ]
+    parts = {name: [pair for pair in pairs if pair[0]["slice"] == name] for name in slices}
+    clean = [pair for pair in pairs if not pair[0].get("leaks")]
+    if 0 < len(clean) < len(pairs):
+        parts["clean"] = clean
+    return [_entry(metric, name, part) for name, part in {"all": pairs, **parts}.items()]
 
 
 def _entry(metric: Any, name: str, pairs: list[tuple[Row, Row]]) -> Row:

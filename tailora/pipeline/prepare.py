@@ -1,133 +1,303 @@
 """Source rows → leak-free splits and a data card."""
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tailora import files
 from tailora.errors import DataError, RunError
-from tailora.files import Row
+from tailora.files import Row, RowFile, fingerprint
 from tailora.measure import metrics
-from tailora.recipe import Recipe
+from tailora.pipeline.words import budget_lines, warnings
+from tailora.recipe import Data, Recipe
 from tailora.run import RUNS, Run
-from tailora.text import audit
-from tailora.text.columns import REPEAT, Columns, Kept, to_examples
+from tailora.text import near
+from tailora.text.audit import Content, card_of, label_problems
+from tailora.text.budget import fit_rows
+from tailora.text.columns import Columns
+from tailora.text.examples import REPEAT, Kept, to_examples
 from tailora.text.read import Source, locate_source, read_rows
-from tailora.text.records import Notices
-from tailora.text.split import Splits, split
+from tailora.text.split import Division, Splits, divide, weighted
 
 _MOST_LOST = 0.05
-_QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
+_FEW = 100
+_BEYOND = "beyond data.limit"
+
+Sources = dict[str, list[tuple[str | None, Source]]]
+"""The sources of the rows to be split ("train") and of splits with files of their own, each with its domain."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The rows on disk, and what is known of them: numbers of rows, never rows."""
+
+    rows: RowFile
+    own: dict[str, range]
+    kept: Kept
+    marks: near.Marks
+    near: near.Near
+    division: Division
+    leaks: dict[str, dict[str, set[int]]]
 
 
 def prepare(recipe: Recipe, root: Path = RUNS) -> Splits:
     """Read, clean and split the data of `recipe` into `<run>/prepare/`; returns at once when that is done.
+
+    Rows stay on disk: memory holds a few hundred bytes of each.
 
     Raises:
         DataError: for a source that cannot be read, columns that cannot be found, or too few rows.
         RunError: when the source has changed since the splits were made.
     """
     run = Run.open(recipe, root)
-    source = locate_source(recipe.data.source)
+    sources = locate_sources(recipe.data)
     if run.is_done("prepare"):
-        return _load_splits(run, source)
-    notices = Notices()
-    columns, kept = to_examples(read_rows(source, notices), recipe.data, str(source))
-    _refuse_losses(kept, source)
-    splits = split(kept.examples, recipe.data.model_copy(update={"unseen": columns.unseen}))
+        return _load_splits(run, sources)
     with run.stage("prepare") as stage:
-        for name, rows in splits._asdict().items():
-            files.write_jsonl(stage.folder / f"{name}.jsonl", rows)
-        card = make_card(source, columns, kept, splits) | {"notices": notices.card()}
+        prepared = _divided(*_read(sources, recipe.data, stage.folder / "rows.jsonl"), recipe.data)
+        counts = _write_splits(prepared, stage.folder)
+        card = make_card(prepared, sources, counts)
         files.write_json(stage.folder / "card.json", card)
-    return splits
+        if recipe.data.strict and (found := warnings(card)):
+            raise DataError([f"data.strict: {warning}" for warning in found])
+        prepared.rows.path.unlink()
+    return _load_splits(run, sources)
 
 
-def _refuse_losses(kept: Kept, source: Source) -> None:
-    """Raise DataError when more than 5 % of the rows are unusable; repeats lose nothing and do not count."""
-    lost = {reason: count for reason, count in kept.dropped.items() if reason != REPEAT}
+def locate_sources(data: Data) -> Sources:
+    """Return the sources of a recipe; raise DataError for every one that is not there."""
+    named = {"train": data.sources()} | {
+        key: [(None, name)] for key, name in {"val": data.val, "test": data.test}.items() if isinstance(name, str)
+    }
+    sources: Sources = {}
+    problems: list[str] = []
+    for split, listed in named.items():
+        for domain, name in listed:
+            try:
+                source = locate_source(name, "data.source" if split == "train" else f"data.{split}")
+                sources.setdefault(split, []).append((domain, source))
+            except DataError as error:
+                problems += error.problems
+    if problems:
+        raise DataError(problems)
+    return sources
+
+
+def _read(sources: Sources, data: Data, path: Path) -> tuple[RowFile, dict[str, range], Kept]:
+    """Write the examples of all sources to `path`; returns them with the row numbers of splits with their own files."""
+    kept, own, problems = Kept(), {}, []
+    parts = []
+    for split, listed in sources.items():
+        try:
+            parts.append(_read_split(listed, data, kept, path.with_suffix(f".{split}"), split == "train"))
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)
+    _refuse_losses(kept, ", ".join(str(source) for listed in sources.values() for _, source in listed))
+    rows = RowFile.write(path, (row for part in parts for row in part))
+    start = 0
+    for split, part in zip(sources, parts, strict=True):
+        own[split] = range(start, start := start + len(part))
+        part.path.unlink()
+    assert kept.read == len(rows) + kept.dropped.total()
+    del own["train"]
+    return rows, own, kept
+
+
+def _read_split(listed: list[tuple[str | None, Source]], data: Data, kept: Kept, path: Path, limited: bool) -> RowFile:
+    """Write the examples of some sources, from which repeats are dropped, and of which `data.limit` may choose."""
+    kept.seen.clear()
+    kept.ids.clear()
+    rows = RowFile.write(path, _all_examples(listed, data, kept))
+    if not limited or data.limit is None or len(rows) <= data.limit:
+        return rows
+    ranked = sorted((fingerprint("limit", near.content_key(row)), i) for i, row in enumerate(rows))
+    for _, i in ranked[data.limit :]:
+        kept.dropped.add(_BEYOND, rows[i]["where"])
+    chosen = RowFile.write(path.with_suffix(".limited"), rows.pick(sorted(i for _, i in ranked[: data.limit])))
+    path.unlink()
+    return chosen
+
+
+def _all_examples(listed: list[tuple[str | None, Source]], data: Data, kept: Kept) -> Iterator[Row]:
+    problems: list[str] = []
+    for domain, source in listed:
+        try:
+            yield from to_examples(read_rows(source, kept.notices), data, str(source), kept, domain)
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)
+
+
+def _refuse_losses(kept: Kept, source: str) -> None:
+    """Raise DataError when more than 5 % of the rows are unusable; repeats and `data.limit` lose nothing."""
+    lost = {reason: count for reason, count in kept.dropped.counts.items() if reason not in (REPEAT, _BEYOND)}
     if sum(lost.values()) > _MOST_LOST * kept.read:
+        places = kept.dropped.places
         raise DataError(
             f"{source}: {sum(lost.values()):,} of {kept.read:,} rows cannot be used, more than {_MOST_LOST:.0%}: "
-            + "; ".join(f"{count:,} {reason} ({', '.join(kept.places[reason])} …)" for reason, count in lost.items())
+            + "; ".join(f"{count:,} {reason} ({', '.join(places[reason])} …)" for reason, count in lost.items())
             + ". Repair the file, or name other columns with data.prompt, data.input and data.answer."
         )
 
 
-def _load_splits(run: Run, source: Source) -> Splits:
+def _divided(rows: RowFile, own: dict[str, range], kept: Kept, data: Data) -> Prepared:
+    """Compare the rows, deal them into splits, and look for what the splits share all the same."""
+    settings = data.model_copy(update={"group": kept.group, "unseen": kept.unseen})
+    marks = near.mark(rows, [name for name in (kept.group, kept.unseen, "domain") if name])
+    groups = near.near_groups(rows, marks)
+    division = divide(marks, groups, settings, own)
+    if data.weights:
+        domains = marks.values["domain"]
+        division = division._replace(train=weighted(division.train, domains, data.weights, marks.keys))
+    found = near.leaks(rows, marks, groups, sorted(set(division.train)), [*division.val, *division.test])
+    leaks = {
+        name: {kind: numbers & set(part) for kind, numbers in found.items()}
+        for name, part in (("val", division.val), ("test", division.test))
+    }
+    return Prepared(rows, own, kept, marks, groups, division, leaks)
+
+
+def _write_splits(prepared: Prepared, folder: Path) -> dict[str, dict[str, Counter[str]]]:
+    """Write the splits, test rows with what they share with train; returns how often each topic and domain occurs."""
+    marked = {i: kind for kind in near.KINDS[::-1] for i in prepared.leaks["test"][kind]}
+    counts: dict[str, dict[str, Counter[str]]] = {}
+    for name, numbers in prepared.division.numbers().items():
+        seen = counts[name] = {"topic": Counter(), "domain": Counter(), "answer": Counter()}
+
+        def rows(name: str = name, numbers: list[int] = numbers, seen: dict[str, Counter[str]] = seen) -> Iterator[Row]:
+            for i, row in zip(numbers, prepared.division.rows(name, prepared.rows), strict=True):
+                for column in ("topic", "domain"):
+                    if column in row:
+                        seen[column][str(row[column])] += 1
+                seen["answer"][row["answer"][:64]] += 1
+                yield row | {"leaks": marked[i]} if name == "test" and i in marked else row
+
+        files.write_jsonl(folder / f"{name}.jsonl", rows())
+    return counts
+
+
+def _load_splits(run: Run, sources: Sources) -> Splits:
     folder = run.folder / "prepare"
-    if files.read_json(folder / "card.json")["source"]["sha256"] != source.sha256():
-        raise RunError(
-            f"{run.folder}: {source} has changed since prepare was done. Choose another name, or add --fresh."
-        )
-    return Splits(*(list(files.read_jsonl(folder / f"{name}.jsonl")) for name in Splits._fields))
+    read = {entry["path"]: entry["sha256"] for entry in files.read_json(folder / "card.json")["sources"]}
+    for source in (source for listed in sources.values() for _, source in listed):
+        if read.get(str(source)) != source.sha256():
+            raise RunError(
+                f"{run.folder}: {source} has changed since prepare was done. Choose another name, or add --fresh."
+            )
+    return Splits(*(RowFile.open(folder / f"{name}.jsonl") for name in Splits._fields))
 
 
-def make_card(source: Source, columns: Columns, kept: Kept, splits: Splits) -> dict[str, Any]:
-    """Return what a reader must know of the data: counts, drops with reasons and places, lengths, topics."""
-    named = splits._asdict()
+def make_card(prepared: Prepared, sources: Sources, counts: dict[str, dict[str, Counter[str]]]) -> dict[str, Any]:
+    """Return what a reader must know of the data: counts, drops with reasons and places, lengths, topics, findings."""
+    kept, rows, division = prepared.kept, prepared.rows, prepared.division
+    numbers = division.numbers()
+    content, code = Content(), {"fenced": 0, "parse_as_they_are": 0, "parse_unfenced": 0}
+    for row in rows:
+        content.look_at(row)
+        _count_code(row["answer"], code)
+    labels = {name: dict(seen["answer"].most_common()) for name, seen in counts.items()} if content.labels() else {}
+    seen = card_of(content)
     return {
-        "source": {"path": str(source), "sha256": source.sha256()},
-        "columns": {key: name for key, name in vars(columns).items() if name is not None},
-        "rows": {"read": kept.read, "kept": len(kept.examples), "dropped": kept.dropped.total()},
-        "dropped": {
-            reason: {"rows": count, "places": kept.places[reason]} for reason, count in kept.dropped.most_common()
-        },
-        "splits": {name: len(rows) for name, rows in named.items()},
-        "slices": dict(Counter(row["slice"] for row in splits.test if "slice" in row)),
-        "clusters": {name: len({row["cluster"] for row in rows}) for name, rows in named.items()},
-        "topics": {
-            name: dict(Counter(str(row["topic"]) for row in rows if "topic" in row).most_common())
-            for name, rows in named.items()
-        },
-        "characters": {"prompt": quantiles(map(prompt_length, kept.examples)), "answer": quantiles(
-            len(row["answer"]) for row in kept.examples
-        )},
-        "audit": _audit(kept.examples, splits),
-        "rows_with_tests": sum(bool(row.get("tests")) for row in kept.examples),
+        "sources": [
+            {"path": str(source), "sha256": source.sha256(), "domain": domain, "split": split}
+            for split, listed in sources.items()
+            for domain, source in listed
+        ],
+        "columns": _columns(kept),
+        "rows": {"read": kept.read, "kept": len(rows), "dropped": kept.dropped.total()},
+        "dropped": kept.dropped.card(),
+        "notices": kept.notices.card(),
+        "remarks": [*_remarks(prepared), *label_problems(labels)],
+        "splits": {name: len(part) for name, part in numbers.items()},
+        "slices": dict(Counter(division.slices.values())),
+        "clusters": {name: len({division.clusters[i] for i in part}) for name, part in numbers.items()},
+        "topics": {name: dict(seen["topic"].most_common()) for name, seen in counts.items()},
+        "domains": {name: dict(seen["domain"].most_common()) for name, seen in counts.items()},
+        "labels": labels,
+        "characters": seen["characters"],
+        "audit": _audit(prepared) | {"findings": seen["findings"], "scripts": seen["scripts"], "code": code},
+        "rows_with_tests": seen["rows_with_tests"],
         "rows_with_unusable_tests": kept.unusable_tests,
-        "earlier_assistant_turns": sum(
-            turn["role"] == "assistant" for row in kept.examples for turn in row["prompt"]
-        ),
-    }  # fmt: skip
-
-
-def _audit(examples: list[Row], splits: Splits) -> dict[str, Any]:
-    """Return what the rows themselves show: near duplicates, leakage, conflicts, odd content, writing, code."""
-    answers = [row["answer"] for row in examples]
-    near = list(audit.near_pairs([audit.question(row) for row in examples]))
-    return {
-        "near_questions": {
-            "rows": len({j for _, j, _ in near}),
-            "places": [f"{examples[i]['where']} ~ {examples[j]['where']}" for i, j, _ in near[:3]],
-        },
-        "leakage": audit.leakage(splits.train, val=splits.val, test=splits.test),
-        "conflicts": asdict(audit.conflicts(examples)),
-        "findings": {kind: asdict(found) for kind, found in audit.findings(examples).items()},
-        "scripts": audit.scripts(examples),
-        "code": {
-            "fenced": sum(map(metrics.has_fence, answers)),
-            "parse_as_they_are": sum(map(metrics.parses, answers)),
-            "parse_unfenced": sum(metrics.parses(metrics.extract_code(answer)) for answer in answers),
-        },
+        "earlier_assistant_turns": seen["earlier_assistant_turns"],
     }
 
 
-def prompt_length(row: Row) -> int:
-    """Return the characters of all turns before the answer."""
-    return sum(len(turn["content"]) for turn in row["prompt"])
+def _columns(kept: Kept) -> dict[str, str]:
+    (columns, _), *_ = kept.columns.most_common(1) or [(Columns(), 0)]
+    named = {**vars(columns), "group": kept.group, "unseen": kept.unseen}
+    return {key: name for key, name in named.items() if name is not None}
 
 
-def quantiles(lengths: Iterable[int]) -> dict[str, int]:
-    """Return minimum, quartiles, 95 % and maximum, each a length that occurs."""
-    ordered = sorted(lengths)
-    return {f"{share:.0%}": ordered[round(share * (len(ordered) - 1))] for share in _QUANTILES}
+def _remarks(prepared: Prepared) -> list[str]:
+    test, used = prepared.division.test, len(prepared.rows)
+    remarks = []
+    if used < _FEW:
+        remarks.append(f"{used:,} rows are few: with under {_FEW} rows only large differences can be seen")
+    leaking = set().union(*prepared.leaks["test"].values())
+    if len(leaking) == len(test):
+        remarks.append(f"all {len(test):,} test rows share something with train: no clean row is left to judge by")
+    if prepared.kept.unusable_tests:
+        remarks.append(
+            f"{prepared.kept.unusable_tests:,} rows bring tests that are not used: a test is "
+            '{"input": "<expression>", "expected": <value>}'
+        )
+    return remarks
 
 
-def seen_by_model(recipe: Recipe, number: int, root: Path = RUNS) -> tuple[str, str, str]:
-    """Return training row `number` as text of its tokens: what is read, what is learned, and a line of counts.
+def _count_code(answer: str, code: dict[str, int]) -> None:
+    fenced = metrics.has_fence(answer)
+    as_it_is = metrics.parses(answer)
+    code["fenced"] += fenced
+    code["parse_as_they_are"] += as_it_is
+    code["parse_unfenced"] += metrics.parses(metrics.extract_code(answer)) if fenced else as_it_is
+
+
+def _audit(prepared: Prepared) -> dict[str, Any]:
+    """Return what rows share: repeats but for case, near questions, conflicts, leakage between the splits."""
+    rows, marks, groups = prepared.rows, prepared.marks, prepared.near
+    repeats, conflicts = near.repeats_and_conflicts(marks)
+    given = {i for numbers in prepared.own.values() for i in numbers}  # what these share with others is leakage
+    pairs = [pair for pair in groups.pairs if not given & set(pair)]
+    rest = [group for i, group in enumerate(groups.group) if i not in given]
+    leakage = [
+        entry
+        for name, found in prepared.leaks.items()
+        for entry in near.leakage_table(found, name, len(prepared.division.numbers()[name]), rows)
+    ]
+    return {
+        "repeats": _found(rows, [i for i in repeats if i not in given]),
+        "near_questions": {
+            "rows": len(rest) - len(set(rest)),
+            "places": [f"{rows[i]['where']} ~ {rows[j]['where']}" for i, j in pairs[:3]],
+        },
+        "conflicts": _found(rows, conflicts),
+        "leakage": leakage,
+    }
+
+
+def _found(rows: RowFile, numbers: list[int]) -> dict[str, Any]:
+    return {"rows": len(numbers), "places": [row["where"] for row in rows.pick(numbers[:3])]}
+
+
+def count_tokens(recipe: Recipe, root: Path = RUNS) -> list[str]:
+    """Return what the base model would read and learn of the splits, as lines, without loading its weights."""
+    from tailora.model.load import load_config, load_tokenizer, longest_input
+    from tailora.text.prompts import Prompts
+
+    splits = prepare(recipe, root)
+    prompts = Prompts(load_tokenizer(recipe.model))
+    longest = longest_input(load_config(recipe.model), recipe.model)
+    parts = {name: fit_rows(rows, prompts, longest, name) for name, rows in splits._asdict().items()}
+    return budget_lines({name: asdict(part.budget) for name, part in parts.items()}, prompts.remarks())
+
+
+def seen_by_model(recipe: Recipe, number: int, root: Path = RUNS) -> tuple[list[tuple[str, bool]], str]:
+    """Return training row `number` as pieces of text, each with whether it is learned, and a line of counts.
 
     Raises:
         DataError: when there is no such row.
@@ -140,8 +310,15 @@ def seen_by_model(recipe: Recipe, number: int, root: Path = RUNS) -> tuple[str, 
         raise DataError(f"there is no training row {number}; the last one is {len(rows) - 1}.")
     tokenizer = load_tokenizer(recipe.model)
     sample = Prompts(tokenizer).encode(rows[number]["prompt"], rows[number]["answer"])
-    prompt, learned = sample.tokens[: sample.answer_start], sample.tokens[sample.answer_start :]
+    pieces, place = [], 0
+    for start, stop in sample.learned:
+        pieces += [
+            (tokenizer.decode(sample.tokens[place:start]), False),
+            (tokenizer.decode(sample.tokens[start:stop]), True),
+        ]
+        place = stop
     counts = (
-        f"{rows[number]['id']}: {len(prompt)} prompt tokens, {len(learned)} learned tokens (the end token included)"
+        f"{rows[number]['id']} ({rows[number]['where']}): {len(sample.tokens):,} tokens, {sample.targets:,} of them "
+        f"learned in {len(sample.learned)} answer{'s' * (len(sample.learned) > 1)} (end tokens included)"
     )
-    return tokenizer.decode(prompt), tokenizer.decode(learned), counts
+    return pieces, counts

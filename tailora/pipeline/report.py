@@ -38,7 +38,7 @@ def _tell(run: Run, folder: Path) -> dict[str, Any]:
     """Return everything that the templates show."""
     comparison = files.read_json(run.folder / "evaluate" / "comparison.json")
     entries = comparison["metrics"] + comparison["forgetting"]
-    record = files.read_json(run.folder / "run.json")
+    record, trained = files.read_json(run.folder / "run.json"), run.facts("train")
     return {
         "name": run.recipe.name,
         "recipe": run.recipe.model_dump(mode="json"),
@@ -51,7 +51,7 @@ def _tell(run: Run, folder: Path) -> dict[str, Any]:
         "meanings": {entry["metric"]: entry["meaning"] for entry in entries},
         "warnings": sorted({f"* {entry['slice']}: {entry['warning']}" for entry in entries if entry["warning"]}),
         "absent": comparison["absent"],
-        "training": words.training_lines(run.folder),
+        "training": [*words.training_lines(run.folder), *words.budget_lines(trained["tokens"], trained["remarks"])],
         "card": words.card_table(run.folder),
         "machine": record["machine"],
         "stages": [_stage_cells(name, record["stages"][name]) for name in STAGES if name in record["stages"]],
@@ -92,8 +92,8 @@ def _draw(run: Run, comparison: Row, folder: Path) -> dict[str, str]:
     draw("wins", figures.wins_losses, outcomes, outcomes)
     lengths = list(files.read_jsonl(run.folder / "train" / "lengths.jsonl"))
     prompts, answers = ([row[part] for row in lengths] for part in ("prompt", "answer"))
-    tokens = run.facts("train")["tokens"]
-    near = tokens["max_length"] < 2 * tokens["train"]["longest"]  # a limit far off would only squeeze the picture
+    tokens = run.facts("train")["tokens"]["train"]
+    near = tokens["max_length"] < 2 * tokens["longest"]  # a limit far off would only squeeze the picture
     limit = tokens["max_length"] if near else None
     draw("lengths", figures.length_histogram, lengths, prompts, answers, limit)
     topics = files.read_json(run.folder / "prepare" / "card.json")["topics"]["train"]

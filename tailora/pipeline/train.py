@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from tailora import files, machine
-from tailora.errors import RunError
-from tailora.files import Row
+from tailora.errors import ModelError, RunError
 from tailora.pipeline.prepare import prepare
+from tailora.pipeline.words import budget_lines
 from tailora.recipe import Recipe
-from tailora.run import RUNS, Run
+from tailora.run import RUNS, Run, tell
+from tailora.text.budget import fit_rows
 from tailora.text.prompts import Sample
 
 
@@ -39,10 +40,13 @@ def train(recipe: Recipe, root: Path = RUNS) -> Run:
     task = Generate(recipe.evaluate, tokenizer)
     model = load.load_base(recipe.model)
     base = load.base_fingerprint(model)
-    longest = load.longest_input(model, recipe.model)
-    encoded = [task.encode(row) for row in splits.train]
-    train_samples, train_budget = within(encoded, longest, "train")
-    val_samples, val_budget = within([task.encode(row) for row in splits.val], longest, "val")
+    longest = load.longest_input(model.config, recipe.model)
+    fitting = {name: fit_rows(getattr(splits, name), task.prompts, longest, name) for name in ("train", "val")}
+    train_samples, val_samples = (part.samples for part in fitting.values())
+    _refuse_strange_tokens(train_samples, model)
+    budgets = {name: asdict(part.budget) for name, part in fitting.items()}
+    for line in budget_lines(budgets, task.prompts.remarks()):
+        tell("train", line)
     load.choose_attention(model, max(len(sample.tokens) for sample in train_samples))
     model = add_lora(model, recipe.lora, recipe.train.seed)
     load.freeze_dtype(model, recipe.model)
@@ -56,10 +60,11 @@ def train(recipe: Recipe, root: Path = RUNS) -> Run:
             "device": machine.device(),
             "fingerprints": {"base": base, "prompts": task.prompts.fingerprint()},
             "weights": weights,
-            "tokens": {"train": train_budget, "val": val_budget, "max_length": longest},
+            "tokens": budgets,
+            "remarks": task.prompts.remarks(),
             "fitted": asdict(fitted),
         }
-        lengths = ({"prompt": sample.answer_start, "answer": sample.targets} for sample in encoded)
+        lengths = ({"prompt": len(s.tokens) - s.targets, "answer": s.targets} for s in train_samples)
         files.write_jsonl(stage.folder / "lengths.jsonl", lengths)
         save_adapter(model, stage.folder / "adapter")
         tokenizer.save_pretrained(stage.folder / "adapter")
@@ -68,26 +73,15 @@ def train(recipe: Recipe, root: Path = RUNS) -> Run:
     return run
 
 
-def within(samples: list[Sample], longest: int, name: str) -> tuple[list[Sample], Row]:
-    """Return the samples of at most `longest` tokens, and the counts of what was kept, learned and left out.
-
-    Raises:
-        RunError: when none fits; says how long the shortest is.
-    """
-    kept = [sample for sample in samples if len(sample.tokens) <= longest]
-    if not kept:
-        shortest = min(len(sample.tokens) for sample in samples)
-        raise RunError(
-            f"0 of {len(samples)} {name} rows fit into max_length = {longest} tokens; the shortest has {shortest}. "
-            "Raise model.max_length, or choose a base model with a longer context."
+def _refuse_strange_tokens(samples: list[Sample], model: Any) -> None:
+    """Raise ModelError when the tokenizer writes tokens that the model has no embedding for."""
+    known = model.get_input_embeddings().weight.shape[0]
+    largest = max(max(sample.tokens) for sample in samples)
+    if largest >= known:
+        raise ModelError(
+            f"the tokenizer writes token {largest}, but the model has embeddings for {known} only: they do not belong "
+            "together. Use the tokenizer that came with the model."
         )
-    return kept, {
-        "rows": len(kept),
-        "too_long": len(samples) - len(kept),
-        "longest": max(len(sample.tokens) for sample in samples),
-        "tokens": sum(len(sample.tokens) for sample in kept),
-        "targets": sum(sample.targets for sample in kept),
-    }
 
 
 def _model_card(recipe: Recipe, facts: dict[str, Any]) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 from tailora import files
 from tailora.files import Row
 
+_MOST_UNKNOWN = 0.01
+
 COMPARISON_HEADER = ("metric", "rows", "base", "tuned", "difference", "95 % interval", "p", "verdict")
 SHORT_HEADER = ("metric", "rows", "base", "tuned", "difference (95 % interval)", "verdict")
 
@@ -15,21 +17,22 @@ def card_lines(run: Path) -> list[str]:
     """Return what was kept and what was dropped, a line each."""
     card = files.read_json(run / "prepare" / "card.json")
     rows, splits = card["rows"], card["splits"]
-    lines = [
+    counts = (
         f"{rows['read']:,} rows read = {rows['kept']:,} kept + {rows['dropped']:,} dropped; "
         + ", ".join(f"{name} {count:,}" for name, count in splits.items())
         + _bracketed(card["slices"])
+    )
+    return [counts, f"columns: {_columns(card)}", *warnings(card)]
+
+
+def warnings(card: Row) -> list[str]:
+    """Return what the owner of the data should look at, a line each; under `data.strict` each is an error."""
+    return [
+        *(f"dropped {_found(entry)}: {reason}" for reason, entry in card["dropped"].items()),
+        *(f"notice: {name}: {_found(note)}" for name, note in card["notices"].items()),
+        *card["remarks"],
+        *(f"look at {name}: {value}" for name, value in _audit_pairs(card["audit"]) if value != "none"),
     ]
-    lines.append(f"columns: {_columns(card)}")
-    lines += [f"dropped {_found(entry)}: {reason}" for reason, entry in card["dropped"].items()]
-    lines += [f"notice: {name}: {value}" for name, value in _notice_pairs(card["notices"])]
-    lines += [f"look at {name}: {value}" for name, value in _audit_pairs(card["audit"]) if value != "none"]
-    if card["rows_with_unusable_tests"]:
-        lines.append(
-            f"{card['rows_with_unusable_tests']:,} rows bring tests that are not used: a test is "
-            '{"input": "<expression>", "expected": <value>}'
-        )
-    return lines
 
 
 def _columns(card: Row) -> str:
@@ -43,6 +46,7 @@ def _bracketed(slices: dict[str, int]) -> str:
 def _audit_pairs(audit: Row) -> list[tuple[str, str]]:
     """Return the findings of the audit as pairs of a name and a text with count and first places."""
     pairs = [
+        ("repeats but for case and spaces", _found(audit["repeats"], "kept in one split")),
         ("near questions", _found(audit["near_questions"], "kept in one split")),
         ("conflicting answers", _found(audit["conflicts"], "answered otherwise before")),
     ]
@@ -53,10 +57,6 @@ def _audit_pairs(audit: Row) -> list[tuple[str, str]]:
         if leak["rows"]
     ]
     return pairs
-
-
-def _notice_pairs(notices: Row) -> list[tuple[str, str]]:
-    return [(what, _found({"rows": note["times"], "places": note["places"]})) for what, note in notices.items()]
 
 
 def _found(found: Row, about: str = "") -> str:
@@ -76,8 +76,9 @@ def card_table(run: Path) -> list[tuple[str, str]]:
         for what, quantiles in card["characters"].items()
     }
     pairs = {
-        "source": card["source"]["path"],
-        "sha256": card["source"]["sha256"],
+        **{
+            f"source{_of_what(entry)}": f"{entry['path']} (sha256 {entry['sha256'][:12]}…)" for entry in card["sources"]
+        },
         "columns": _columns(card),
         "rows read": f"{card['rows']['read']:,}",
         "rows kept": f"{card['rows']['kept']:,}",
@@ -85,8 +86,11 @@ def card_table(run: Path) -> list[tuple[str, str]]:
         **{f"  {reason}": _found(entry) for reason, entry in card["dropped"].items()},
         **{f"{name} rows": f"{count:,}" for name, count in card["splits"].items()},
         **{f"  test, {name}": f"{count:,}" for name, count in card["slices"].items()},
+        **_shares("domain", card["domains"]),
+        **_shares("label", card["labels"]),
         **spread,
-        **dict(_notice_pairs(card["notices"])),
+        **{name: _found(note) for name, note in card["notices"].items()},
+        **{f"remark {number}": remark for number, remark in enumerate(card["remarks"], start=1)},
         **dict(_audit_pairs(card["audit"])),
         "writing": ", ".join(f"{script} {count:,}" for script, count in card["audit"]["scripts"].items()),
         "code": (
@@ -96,14 +100,28 @@ def card_table(run: Path) -> list[tuple[str, str]]:
         "rows with tests": f"{card['rows_with_tests']:,}",
     }
     if card["earlier_assistant_turns"]:
-        pairs["earlier answers"] = f"{card['earlier_assistant_turns']:,} assistant turns are read but not learned"
+        pairs["earlier answers"] = f"{card['earlier_assistant_turns']:,} in conversations"
     return list(pairs.items())
+
+
+def _of_what(source: Row) -> str:
+    named = source["domain"] or ("" if source["split"] == "train" else source["split"])
+    return f", {named}" if named else ""
+
+
+def _shares(what: str, counts: dict[str, dict[str, int]]) -> dict[str, str]:
+    """Return a line for each split with the rows of each value, where there are any."""
+    return {
+        f"{what}s, {split}": ", ".join(f"{value} {rows:,}" for value, rows in seen.items())
+        for split, seen in counts.items()
+        if seen
+    }
 
 
 def training_lines(run: Path) -> list[str]:
     """Return what was trained and how it went, a line each."""
     facts = files.read_json(run / "train" / "stage.json")
-    fitted, tokens, weights = facts["fitted"], facts["tokens"], facts["weights"]
+    fitted, weights = facts["fitted"], facts["weights"]
     epochs = facts["recipe"]["train.epochs"]
     kept = (
         f"epoch {fitted['best_epoch']} of {epochs}" if fitted["best_epoch"] else "before training: no epoch was better"
@@ -114,17 +132,39 @@ def training_lines(run: Path) -> list[str]:
         f"{fitted['tokens'] / fitted['seconds']:,.0f} tokens/s",
         f"validation loss {fitted['first_val_loss']:.3f} → {fitted['best_val_loss']:.3f} nats per token (kept: {kept})",
     ]
-    learned = tokens["train"]
-    lines.append(
+    return lines
+
+
+def budget_lines(budgets: dict[str, Row], remarks: list[str]) -> list[str]:
+    """Return what the model will read and learn of each split, and what is cut off or left out, a line each."""
+    learned = budgets["train"]
+    lines = [
         f"{learned['rows']:,} rows with {learned['tokens']:,} tokens an epoch, {learned['targets']:,} of them learned "
-        f"(answers and end tokens); the longest row has {learned['longest']:,}"
-    )
-    lines += [
-        f"{budget['too_long']:,} {name} rows are longer than {tokens['max_length']:,} tokens and were left out; the "
-        f"longest has {budget['longest']:,} (model.max_length, or the model's own limit)"
-        for name, budget in tokens.items()
-        if name != "max_length" and budget["too_long"]
+        f"(answers and end tokens), {learned['tokens'] - learned['targets']:,} read only; the longest row has "
+        f"{learned['longest']:,}, max_length is {learned['max_length']:,}"
     ]
+    for name, budget in budgets.items():
+        lines += [f"{name}: {line}" for line in _losses(budget)]
+    return lines + remarks
+
+
+def _losses(budget: Row) -> list[str]:
+    lines = []
+    if budget["shortened"]:
+        lines.append(
+            f"the context of {budget['shortened']:,} rows was shortened by {budget['cut']:,} tokens, so that they fit"
+        )
+    if budget["too_long"]:
+        lines.append(f"{budget['too_long']:,} rows are too long and were left out; no answer is ever cut")
+    if budget["suggested"]:
+        lines.append(
+            f"99 % of the rows would fit whole with model.max_length = {budget['suggested']}, if the model reads so far"
+        )
+    if budget["unknown"] > _MOST_UNKNOWN * budget["tokens"]:
+        lines.append(
+            f"{budget['unknown'] / budget['tokens']:.1%} of the tokens are unknown to the tokenizer: the model cannot "
+            "read this text; choose a base model for its language"
+        )
     return lines
 
 
@@ -133,8 +173,7 @@ def headline(comparison: Row) -> list[str]:
     lines = [_sentence(entry) for entry in comparison["metrics"] if entry["metric"] == comparison["primary"]]
     lines.append(_forgetting(comparison["forgetting"]))
     lines += [f"{name} is absent: {reason}" for name, reason in comparison["absent"].items()]
-    if comparison["rows"]["too_long"]:
-        lines.append(f"{comparison['rows']['too_long']:,} test rows are too long for the model and were left out")
+    lines += [f"test: {line}" for line in _losses(comparison["rows"])]
     if comparison["rows"]["not_asked"]:
         lines.append(f"{comparison['rows']['not_asked']:,} test rows were not asked (evaluate.rows)")
     return lines

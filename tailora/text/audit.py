@@ -1,160 +1,19 @@
-"""What is wrong with the rows: near duplicates, leakage between splits, conflicts, secrets, odd characters.
+"""What rows contain: secrets, odd characters, refusals, labels, writing systems, lengths. Nothing is changed.
 
-Counts and places in, nothing removed: a finding is shown, and only near duplicates act, by staying in one split.
-Paraphrases are not caught: two questions that mean the same in other words look different here.
+Counts and places, and of a secret no more than its first characters.
 """
 
 import re
 import unicodedata
-import zlib
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tailora.files import Row
-
-Hashes = NDArray[np.uint64]
-
-NEAR = 0.8
-"""Jaccard similarity of the 5-word shingles of two texts from which on they count as one."""
-_SHINGLE = 5
-_BANDS, _ROWS = 32, 4  # at similarity 0.8 a pair shares no band once in 20 million
-_GRAM, _FEWEST = 13, 8
-_PLACES = 3
-
-
-@dataclass
-class Finding:
-    """How often something was found, and the first places."""
-
-    rows: int = 0
-    places: list[str] = field(default_factory=list)
-
-    def add(self, place: str) -> None:
-        """Count one row."""
-        self.rows += 1
-        if len(self.places) < _PLACES:
-            self.places.append(place)
-
-
-def question(row: Row) -> str:
-    """Return all turns before the answer as one text."""
-    return "\n".join(turn["content"] for turn in row["prompt"])
-
-
-def normalise(text: str) -> str:
-    """NFKC, lower case, collapsed spaces: texts that a reader would call the same."""
-    return " ".join(unicodedata.normalize("NFKC", text).lower().split())
-
-
-def near_pairs(texts: Sequence[str], threshold: float = NEAR) -> Iterator[tuple[int, int, float]]:
-    """Yield (i, j, similarity) for texts whose 5-word shingles have a Jaccard similarity of at least `threshold`.
-
-    Candidates come from MinHash with 128 permutations in 32 bands (Broder 1997; Leskovec, Rajaraman and Ullman,
-    Mining of Massive Datasets, section 3.4), and each is checked on its real shingles. Within a chain of near texts
-    every text is linked to one before it, not to all, so the links are enough to group by.
-    """
-    shingles = [_shingles(text) for text in texts]
-    seen: set[tuple[int, int]] = set()
-    for bucket in _buckets(shingles):
-        for place, i in enumerate(bucket):
-            for j in bucket[max(0, place - 50) : place][::-1]:
-                if (j, i) in seen:
-                    continue
-                seen.add((j, i))
-                similarity = _jaccard(shingles[i], shingles[j])
-                if similarity >= threshold:
-                    yield j, i, similarity
-                    break
-
-
-def _shingles(text: str) -> Hashes:
-    words = [zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in normalise(text).split()]
-    width = min(_SHINGLE, len(words))
-    if not words:
-        return np.empty(0, np.uint64)
-    table = np.lib.stride_tricks.sliding_window_view(np.array(words, np.uint64), width)
-    mixed = np.zeros(len(table), np.uint64)
-    for column in table.T:
-        mixed = (mixed * np.uint64(0x9E3779B97F4A7C15) + column) ^ (mixed >> np.uint64(29))
-    return np.unique(mixed)
-
-
-def _buckets(shingles: Sequence[Hashes]) -> Iterator[list[int]]:
-    numbers = np.random.default_rng(13).integers(1, 2**63, size=(2, _BANDS * _ROWS), dtype=np.uint64)
-    odd, shift = numbers[0] | np.uint64(1), numbers[1]  # odd factors are permutations modulo 2^64
-    signatures = [_signature(hashes, odd, shift) for hashes in shingles]
-    filled = [i for i, hashes in enumerate(shingles) if hashes.size]
-    for band in range(_BANDS):
-        part = slice(band * _ROWS, (band + 1) * _ROWS)
-        members: dict[bytes, list[int]] = defaultdict(list)
-        for i in filled:
-            members[signatures[i][part].tobytes()].append(i)
-        yield from (bucket for bucket in members.values() if len(bucket) > 1)
-
-
-def _signature(hashes: Hashes, odd: Hashes, shift: Hashes) -> Hashes:
-    """Return the smallest hash under each permutation; equal shares of two signatures estimate their similarity."""
-    if not hashes.size:
-        return np.zeros(len(odd), np.uint64)
-    return np.asarray((odd[:, None] * hashes[None, :] + shift[:, None]).min(axis=1), np.uint64)
-
-
-def _jaccard(one: Hashes, other: Hashes) -> float:
-    shared = np.intersect1d(one, other, assume_unique=True).size
-    return float(shared / (one.size + other.size - shared))
-
-
-def leakage(train: Sequence[Row], **held_out: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return how many rows of each held-out split stand in train too, by what they share, with the first places.
-
-    Kinds: the same question, the same answer, the same pair (all normalised); 13 consecutive words of the question
-    (fewer where it is shorter, at least 8); a near question. Rows of one kind may be rows of another.
-    """
-    table = []
-    for name, rows in held_out.items():
-        for kind, found in _shared(rows, train).items():
-            table.append({"split": name, "kind": kind, "rows": found.rows, "of": len(rows), "places": found.places})
-    return table
-
-
-def _shared(rows: Sequence[Row], train: Sequence[Row]) -> dict[str, Finding]:
-    questions = {normalise(question(row)) for row in train}
-    answers = {normalise(row["answer"]) for row in train}
-    pairs = {(normalise(question(row)), normalise(row["answer"])) for row in train}
-    grams = {gram for row in train for gram in _grams(question(row))}
-    found = {kind: Finding() for kind in ("same question", "same answer", "same pair", "13 words", "near question")}
-    for row in rows:
-        asked, answered = normalise(question(row)), normalise(row["answer"])
-        for kind, hit in {
-            "same question": asked in questions,
-            "same answer": answered in answers,
-            "same pair": (asked, answered) in pairs,
-            "13 words": any(gram in grams for gram in _grams(question(row))),
-        }.items():
-            if hit:
-                found[kind].add(row["where"])
-    for row in _near(rows, train):
-        found["near question"].add(row["where"])
-    return found
-
-
-def _grams(text: str) -> Iterator[int]:
-    words = normalise(text).split()
-    width = min(_GRAM, len(words))
-    if width >= _FEWEST:
-        yield from (hash(tuple(words[i : i + width])) for i in range(len(words) - width + 1))
-
-
-def _near(rows: Sequence[Row], train: Sequence[Row]) -> list[Row]:
-    texts = [question(row) for row in [*train, *rows]]
-    near = {max(pair) - len(train) for *pair, _ in near_pairs(texts) if min(pair) < len(train) <= max(pair)}
-    return [rows[i] for i in sorted(near)]
-
+from tailora.text.near import normalise, question
+from tailora.text.records import Notices
 
 _SECRETS = {
     "e-mail address": re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+\b"),
@@ -169,40 +28,146 @@ _ODD = {
     "zero-width or bidi character": re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"),
     "control character": re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]"),
 }
-_REFUSAL = re.compile(r"^\W*(?:i'?m sorry|sorry|i can(?:no|')t (?:help|assist|answer)|as an ai\b)", re.IGNORECASE)
+_SPECIAL = re.compile(
+    r"<\|[a-z][\w ]{1,30}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:bos|eos|pad|unk|start_of_turn|end_of_turn)>", re.IGNORECASE
+)
+_REFUSAL = re.compile(
+    r"^\W*(?:i'?m sorry|sorry|i apologi[sz]e|i (?:can(?:no|['’])t|am unable to|am not able to) "
+    r"(?:help|assist|answer|provide|fulfil)|as an ai\b)",
+    re.IGNORECASE,
+)
+_QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
+# A column of answers is one of labels when it has so few different ones, all short, and each many times.
+_MOST_LABELS, _LONGEST_LABEL, _ROWS_PER_LABEL = 50, 60, 5
+_LOPSIDED = 0.99
 
 
-def findings(rows: Iterable[Row]) -> dict[str, Finding]:
-    """Return what a reader should look at in questions and answers, by kind; nothing is removed or changed."""
-    found: dict[str, Finding] = defaultdict(Finding)
-    for row in rows:
-        asked, answer = question(row), row["answer"]
-        for kind, pattern in {**_SECRETS, **_ODD}.items():
-            if pattern.search(asked) or pattern.search(answer):
-                found[kind].add(row["where"])
-        if normalise(asked) == normalise(answer):
-            found["answer repeats the question"].add(row["where"])
-        if _REFUSAL.match(answer):
-            found["answer refuses"].add(row["where"])
-    return dict(found)
+def prompt_length(row: Row) -> int:
+    """Return the characters of all turns before the answer."""
+    return sum(len(turn["content"]) for turn in row["prompt"])
 
 
-def conflicts(rows: Iterable[Row]) -> Finding:
-    """Return the rows whose question, normalised, was answered otherwise by an earlier row."""
-    found = Finding()
-    first: dict[str, str] = {}
-    for row in rows:
-        asked, answered = normalise(question(row)), normalise(row["answer"])
-        if first.setdefault(asked, answered) != answered:
-            found.add(row["where"])
-    return found
+@dataclass
+class Content:
+    """What is seen in one pass over rows."""
+
+    findings: Notices = field(default_factory=Notices)
+    scripts: Counter[str] = field(default_factory=Counter)
+    topics: Counter[str] = field(default_factory=Counter)
+    answers: Counter[str] | None = field(default_factory=Counter)
+    """How often each answer occurs; None when they are too many or too long to be labels."""
+    lengths: dict[str, "array[int]"] = field(default_factory=lambda: {"prompt": array("L"), "answer": array("L")})
+    earlier_answers: int = 0
+    with_tests: int = 0
+
+    def look_at(self, row: Row) -> None:
+        """Take in one row."""
+        for kind, sample in _remarkable(row):
+            self.findings.add(kind, f"{row['where']}{sample}")
+        self.scripts[_script(row)] += 1
+        if "topic" in row:
+            self.topics[str(row["topic"])] += 1
+        self.lengths["prompt"].append(prompt_length(row))
+        self.lengths["answer"].append(len(row["answer"]))
+        self.earlier_answers += sum(turn["role"] == "assistant" for turn in row["prompt"])
+        self.with_tests += bool(row.get("tests"))
+        if self.answers is not None:
+            self.answers[row["answer"]] += 1
+            if len(self.answers) > _MOST_LABELS or len(row["answer"]) > _LONGEST_LABEL:
+                self.answers = None
+
+    def labels(self) -> dict[str, int]:
+        """Return the labels with their rows, if the answers are labels at all."""
+        answers = self.answers or Counter()
+        return dict(answers.most_common()) if answers.total() >= _ROWS_PER_LABEL * len(answers) else {}
+
+    def quantiles(self) -> dict[str, dict[str, int]]:
+        """Return the characters of prompts and answers."""
+        return {name: quantiles(lengths) for name, lengths in self.lengths.items() if lengths}
 
 
-def scripts(rows: Iterable[Row]) -> dict[str, int]:
-    """Return in how many rows each writing system makes up most of the letters ("LATIN", "CJK", …)."""
-    counts: Counter[str] = Counter()
-    for row in rows:
-        letters = [c for c in question(row)[:2000] if c.isalpha()]
-        names = Counter(unicodedata.name(c, "UNKNOWN").split(" ")[0] for c in letters)
-        counts[names.most_common(1)[0][0] if names else "no letters"] += 1
-    return dict(counts.most_common())
+def _remarkable(row: Row) -> Iterable[tuple[str, str]]:
+    asked, answer = question(row), row["answer"]
+    for kind, pattern in _SECRETS.items():
+        if match := pattern.search(asked) or pattern.search(answer):
+            yield kind, f" ({match[0][:4]}…)"
+    for kind, pattern in _ODD.items():
+        if pattern.search(asked) or pattern.search(answer):
+            yield kind, ""
+    if match := _SPECIAL.search(asked) or _SPECIAL.search(answer):
+        yield "special token of a chat template, encoded as plain text", f" ({match[0]})"
+    if normalise(asked) == normalise(answer):
+        yield "answer repeats the question", ""
+    if _REFUSAL.match(answer):
+        yield "answer refuses", ""
+
+
+def _script(row: Row) -> str:
+    """Return the writing system of most letters of the question ("LATIN", "CJK", …)."""
+    letters = [c for c in question(row)[:2000] if c.isalpha()]
+    names = Counter(_writing(c) for c in letters)
+    return names.most_common(1)[0][0] if names else "no letters"
+
+
+def _writing(letter: str) -> str:
+    return "LATIN" if letter < "\x80" else unicodedata.name(letter, "UNKNOWN").partition(" ")[0]
+
+
+def quantiles(lengths: Iterable[int]) -> dict[str, int]:
+    """Return minimum, quartiles, 95 % and maximum, each a length that occurs."""
+    ordered = sorted(lengths)
+    return {f"{share:.0%}": ordered[round(share * (len(ordered) - 1))] for share in _QUANTILES}
+
+
+def label_problems(labels: dict[str, dict[str, int]]) -> list[str]:
+    """Say what is wrong with labels, given the rows of each in every split: {"train": {"Sports": 12}, …}."""
+    everywhere: Counter[str] = sum((Counter(counts) for counts in labels.values()), Counter())
+    total = everywhere.total()
+    if not total:
+        return []
+    problems = []
+    spellings: dict[str, list[str]] = {}
+    for label in everywhere:
+        spellings.setdefault(normalise(label), []).append(label)
+    for same in spellings.values():
+        if len(same) > 1:
+            spelled = " and ".join(f"{label!r} ({everywhere[label]:,})" for label in same)
+            problems.append(f"labels that differ in case or spaces alone: {spelled}; write them alike")
+    if len(everywhere) == 1:
+        problems.append(f"there is one label only, {next(iter(everywhere))!r}: nothing can be learned from it")
+    problems += [
+        f"the label {label!r} has one row: no split can both learn and test it"
+        for label, rows in everywhere.items()
+        if rows == 1
+    ]
+    (common, most), *_ = everywhere.most_common(1)
+    if len(everywhere) > 1 and most > _LOPSIDED * total:
+        problems.append(f"{most / total:.1%} of the rows have the label {common!r}: always saying it is hard to beat")
+    for split in ("val", "test"):
+        unseen = [label for label in labels.get(split, {}) if label not in labels["train"] and everywhere[label] > 1]
+        starts = [_first_number(labels[part]) for part in ("train", split)]
+        if unseen and None not in starts and starts[0] != starts[1]:
+            problems.append(
+                f"labels count from {starts[0]} in train and from {starts[1]} in {split}, so the same number means "
+                "another class: write them alike"
+            )
+        elif unseen:
+            problems.append(f"labels in {split} that train does not have: {', '.join(map(repr, unseen))}")
+    return problems
+
+
+def _first_number(labels: Iterable[str]) -> int | None:
+    """Return the smallest label when all of them are whole numbers."""
+    labels = list(labels)
+    return min(map(int, labels)) if labels and all(label.isdecimal() for label in labels) else None
+
+
+def card_of(content: Content) -> dict[str, Any]:
+    """Return what a pass over all rows showed, as the data card has it."""
+    return {
+        "characters": content.quantiles(),
+        "findings": content.findings.card(),
+        "scripts": dict(content.scripts.most_common()),
+        "rows_with_tests": content.with_tests,
+        "earlier_assistant_turns": content.earlier_answers,
+    }

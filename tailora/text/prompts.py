@@ -15,10 +15,12 @@ encoded apart from the template, in training and in serving, so that what was le
 import re
 from typing import Any, NamedTuple
 
-from tailora.errors import ModelError
+from tailora.errors import DataError, ModelError
 from tailora.files import fingerprint
+from tailora.text.templates import try_template
 
-Turns = list[dict[str, str]]
+Turns = list[dict[str, Any]]
+"""Turns with `role` and `content`; an answer with `learn` false is read and not learned."""
 
 _MARK = "\ue000"  # of Unicode's private use: no template writes it
 _HEADINGS = {"system": "### System", "user": "### Question", "assistant": "### Answer"}
@@ -55,6 +57,14 @@ class Sample(NamedTuple):
         return Sample(self.tokens, self.learned[-1:])
 
 
+def _folded(turns: Turns) -> Turns:
+    """Put the text of a system turn before the first question."""
+    if turns[0]["role"] != "system" or len(turns) == 1:
+        return turns
+    system, first, *rest = turns
+    return [first | {"content": f"{system['content']}\n\n{first['content']}"}, *rest]
+
+
 class Prompts:
     """Renders and encodes turns for one tokenizer."""
 
@@ -66,15 +76,55 @@ class Prompts:
         begins = tokenizer("a").input_ids[:1]
         self._begin = begins if begins == [tokenizer.bos_token_id] else []
         self._special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+        if self.has_chat_template:
+            try_template(tokenizer)
+        self._takes_system = self._shows_the_system_turn()
         self.learns_every_answer = self._keeps_what_was_said()
 
+    def remarks(self) -> list[str]:
+        """Return what a user should know of this tokenizer and template."""
+        remarks = []
+        if not self.has_chat_template:
+            remarks.append("the tokenizer has no chat template, so the plain one is used (### Question … ### Answer …)")
+        if not self._takes_system:
+            remarks.append(
+                "the chat template has no place for a system turn, so its text stands before the first question"
+            )
+        if not self.learns_every_answer:
+            remarks.append(
+                "the chat template rewrites earlier turns, so of a conversation the last answer alone is learned"
+            )
+        return remarks
+
     def render(self, turns: Turns) -> str:
-        """Return the text up to where the answer begins."""
+        """Return the text up to where the answer begins.
+
+        Raises:
+            DataError: when the chat template refuses such a conversation.
+        """
         if self.has_chat_template:
-            return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+            return self._templated(turns if self._takes_system else _folded(turns))
         ends = {"assistant": self.tokenizer.eos_token}
         parts = [f"{_HEADINGS[turn['role']]}\n{turn['content']}{ends.get(turn['role'], '')}\n\n" for turn in turns]
         return "".join(parts) + f"{_HEADINGS['assistant']}\n"
+
+    def _templated(self, turns: Turns) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        except TemplateError as error:
+            roles = ", ".join(turn["role"] for turn in turns)
+            raise DataError(f"the chat template of the base model refuses the turns {roles}: {error}.") from None
+
+    def _shows_the_system_turn(self) -> bool:
+        if not self.has_chat_template:
+            return True
+        try:
+            turns = [{"role": "system", "content": f"{_MARK}s"}, {"role": "user", "content": "u"}]
+            return f"{_MARK}s" in self._templated(turns)
+        except DataError:
+            return False
 
     def encode_prompt(self, turns: Turns) -> list[int]:
         """Return the tokens up to where the answer begins; special tokens that stand in the turns count as text."""
@@ -99,6 +149,7 @@ class Prompts:
 
     def _read(self, turns: Turns) -> tuple[list[int], list[Span]]:
         """Return the tokens of `turns` up to where the answer begins, and the spans of the answers before it."""
+        turns = turns if self._takes_system else _folded(turns)
         marked = [
             turn | {"content": f"{_MARK}{i}{_MARK}"} if self._is_apart(turn) else turn for i, turn in enumerate(turns)
         ]
@@ -113,11 +164,11 @@ class Prompts:
                 tokens += part
             else:
                 turn = turns[int(piece)]
-                start = len(tokens) if turn["role"] == "assistant" else None
+                start = len(tokens) if turn["role"] == "assistant" and turn.get("learn", True) else None
                 tokens += self._plain_tokens(turn["content"])
         return tokens, answers
 
-    def _is_apart(self, turn: dict[str, str]) -> bool:
+    def _is_apart(self, turn: dict[str, Any]) -> bool:
         """Say whether a turn's content is encoded by itself: an answer, or one that holds what would act as a command.
 
         It depends on the turn alone, so what stands before it is encoded alike in every conversation.

@@ -1,7 +1,7 @@
 """Sources → rows that say where they stand: files, folders, globs, samples. Knows nothing of columns.
 
 What a file is, is seen by its content, never by its name: JSON in all usual layouts (`json_rows`), CSV and Parquet
-(`tables`), each also packed with gzip (`content`).
+(`tables`), each also packed with gzip (`content`). Hub ids are read through `datasets`.
 """
 
 import glob
@@ -10,6 +10,7 @@ import heapq
 import io
 import itertools
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import resources
@@ -25,6 +26,7 @@ from tailora.text.records import Fault, Note, Notices, Problems, Record, Records
 from tailora.text.tables import csv_records, is_table, parquet_records
 
 _KINDS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?::[\w.-]+)?")
 
 
 class SourceRow(NamedTuple):
@@ -36,18 +38,24 @@ class SourceRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """The files behind `data.source`, and how many of their rows are used."""
+    """The files behind a source, or its hub id, and how many of its rows are used."""
 
     name: str
     files: tuple[Path, ...]
     rows: int | None = None
     left_out: tuple[Path, ...] = ()
+    hub: str | None = None
 
     def __str__(self) -> str:
         return self.name
 
     def sha256(self) -> str:
-        """Return the SHA-256 of the file; of several, that of the list which `sha256sum` prints beside them."""
+        """Return the SHA-256 of the file; of several, that of the list which `sha256sum` prints beside them.
+
+        Of a data set of the hub it is that of the fingerprint which `datasets` gives it.
+        """
+        if self.hub:
+            return hashlib.sha256(str(_hub_rows(self.hub)._fingerprint).encode()).hexdigest()
         if len(self.files) == 1:
             return files.sha256(self.files[0])
         listed = "".join(f"{files.sha256(path)}  {path.name}\n" for path in self.files)
@@ -67,20 +75,25 @@ def read_general() -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def locate_source(source: str) -> Source:
-    """Return the files behind `data.source`: a file, the data files of a folder, a glob, or bundled data.
+def locate_source(source: str, key: str = "data.source") -> Source:
+    """Return the files behind a source: a file, the data files of a folder, a glob, bundled data, or a hub id.
 
     `rows.jsonl#500` is a sample of 500 rows: those whose contents have the smallest hashes. So it does not depend on
-    the order of the rows or the format, and `#500` holds all rows of `#100`.
+    the order of the rows or the format, and `#500` holds all rows of `#100`. `owner/name:validation` is a split of
+    the hub's; `train` when none is named.
 
     Raises:
-        DataError: when there is no such file, with the nearest names, or it may not be read.
+        DataError: when there is no such file, with the nearest names, or it may not be read; begins with `key`.
     """
     try:
         name, rows = _sample_size(source)
+        if _is_hub_id(name):
+            return Source(source, (), rows, hub=name)
         found, left_out = _find(name)
     except OSError as error:
-        raise DataError(f"data.source: {source} cannot be read: {error.strerror or error}.") from None
+        raise DataError(f"{key}: {source} cannot be read: {error.strerror or error}.") from None
+    except DataError as error:
+        raise DataError(f"{key}: {error}") from None
     shown = str(found[0]) if len(found) == 1 else name
     return Source(shown if rows is None else f"{shown}#{rows}", tuple(found), rows, tuple(left_out))
 
@@ -90,14 +103,21 @@ def _sample_size(source: str) -> tuple[str, int | None]:
     if not mark or not count.isdecimal() or Path(source).exists():
         return source, None
     if int(count) == 0:
-        raise DataError(f"data.source: {source} asks for no rows; write how many after the #, such as {name}#500.")
+        raise DataError(f"{source} asks for no rows; write how many after the #, such as {name}#500.")
     return name, int(count)
+
+
+def _is_hub_id(name: str) -> bool:
+    """Say whether a name can only mean the hub: `owner/name`, and nothing of that kind lies here."""
+    path = Path(name.partition(":")[0])
+    looks_like_a_file = name.lower().removesuffix(".gz").endswith(_KINDS)
+    return bool(_HUB_ID.fullmatch(name)) and not looks_like_a_file and not path.exists() and not path.parent.exists()
 
 
 def _find(name: str) -> tuple[list[Path], list[Path]]:
     """Return the files meant by `name`, sorted, and the files beside them that are left out."""
     if not name.strip():
-        raise DataError('data.source is empty; name a file, such as "rows.jsonl", or bundled data.')
+        raise DataError('the name is empty; name a file, such as "rows.jsonl", or bundled data.')
     path, bundled = Path(name), bundled_data()
     if path.is_file():
         return [path], []
@@ -106,15 +126,15 @@ def _find(name: str) -> tuple[list[Path], list[Path]]:
     if path.is_dir():
         return _in_folder(path)
     if path.exists():
-        raise DataError(f"data.source: {name} is {kind_of(path)}; copy what it holds into a file and name that.")
+        raise DataError(f"{name} is {kind_of(path)}; copy what it holds into a file and name that.")
     matches = [Path(match) for match in glob.glob(name, recursive=True)]
     if found := sorted(match for match in matches if not match.is_dir()):
         return found, []
     beside = [str(p) for p in path.parent.iterdir() if p.is_file()] if path.parent.is_dir() else []
     what = "no file matches" if glob.has_magic(name) else "there is no file"
     raise DataError(
-        f"data.source: {what} {name}{did_you_mean(name, [*beside, *bundled])}; give a file, folder or glob of JSON, "
-        f"JSONL, CSV or Parquet, or bundled data: {', '.join(bundled)}."
+        f"{what} {name}{did_you_mean(name, [*beside, *bundled])}; give a file, folder or glob of JSON, JSONL, CSV or "
+        f"Parquet, bundled data ({', '.join(bundled)}), or a hub id such as flytech/python-codes-25k."
     )
 
 
@@ -123,7 +143,7 @@ def _in_folder(folder: Path) -> tuple[list[Path], list[Path]]:
     found = [path for path in inside if path.name.lower().removesuffix(".gz").endswith(_KINDS) and not path.is_dir()]
     if not found:
         raise DataError(
-            f"data.source: {folder} is a folder without data ({', '.join(_KINDS)}, each also .gz); "
+            f"{folder} is a folder without data ({', '.join(_KINDS)}, each also .gz); "
             f"it has: {', '.join(path.name for path in inside[:10]) or 'nothing'}."
         )
     return found, [path for path in inside if path not in found]
@@ -140,26 +160,27 @@ def read_rows(source: Source | Path, notices: Notices | None = None) -> Iterator
     source = Source(str(source), (source,)) if isinstance(source, Path) else source
     notices = Notices() if notices is None else notices
     rows = _all_rows(source, notices)
-    return rows if source.rows is None else _sample(rows, source, notices)
+    return rows if source.rows is None else sample(rows, source.rows, notices, str(source))
 
 
 def _all_rows(source: Source, notices: Notices) -> Iterator[SourceRow]:
     problems = Problems()
     for path in source.left_out:
         notices.add("in the folder, but not read", str(path))
-    for path in source.files:
+    readings = [_hub_records(source.hub)] if source.hub else [_file_records(path) for path in source.files]
+    for records in readings:
         try:
-            yield from _checked(_file_records(path), problems, notices)
+            yield from _checked(records, problems, notices)
         except DataError as error:
             problems.add(*error.problems)
     problems.refuse()
 
 
-def _sample(rows: Iterable[SourceRow], source: Source, notices: Notices) -> Iterator[SourceRow]:
-    assert source.rows is not None
-    chosen = heapq.nsmallest(source.rows, enumerate(rows), key=lambda pair: _content_key(pair[1]))
-    if len(chosen) < source.rows:
-        notices.add(f"asked for {source.rows:,} rows of {len(chosen):,}; all are used", str(source))
+def sample(rows: Iterable[SourceRow], count: int, notices: Notices, name: str) -> Iterator[SourceRow]:
+    """Yield the `count` rows whose contents have the smallest hashes, in the order of the source."""
+    chosen = heapq.nsmallest(count, enumerate(rows), key=lambda pair: _content_key(pair[1]))
+    if len(chosen) < count:
+        notices.add(f"asked for {count:,} rows of {len(chosen):,}; all are used", name)
     yield from (row for _, row in sorted(chosen, key=lambda pair: pair[0]))
 
 
@@ -176,6 +197,26 @@ def _file_records(path: Path) -> Records:
             return
         refuse_other_kinds(path, head)
         yield from _text_records(path, texts(path, itertools.chain([head], content)))
+
+
+def _hub_records(name: str) -> Records:
+    for number, row in enumerate(_hub_rows(name), start=1):
+        yield Record(f"{name}:{number}", row)
+
+
+def _hub_rows(name: str) -> Any:
+    """Return a split of a data set of the hub, from the local cache where it is there; its own code never runs."""
+    from datasets import load_dataset
+
+    owned, _, split = name.partition(":")
+    try:
+        return load_dataset(owned, split=split or "train")
+    except Exception as error:  # the many clients below have errors of their own, for one fact: it is not to be had
+        raise DataError(
+            f"{owned} is no file here, and the data hub does not give us its split {split or 'train'!r}: "
+            f"{str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__}. Check the "
+            "name and the network, or download the file and name that."
+        ) from None
 
 
 def _text_records(path: Path, content: Iterator[str]) -> Records:

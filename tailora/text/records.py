@@ -38,20 +38,24 @@ Records = Iterator[Record | Fault | Note]
 
 @dataclass
 class Notices:
-    """What the owner of the data should know though it stops nothing: how often, and the first three places."""
+    """What was found or dropped though it stops nothing: in how many rows, by kind, and the first three places."""
 
     counts: Counter[str] = field(default_factory=Counter)
     places: dict[str, list[str]] = field(default_factory=dict)
 
-    def add(self, what: str, where: str) -> None:
-        """Count one occurrence."""
-        self.counts[what] += 1
-        if self.counts[what] <= _PLACES:
-            self.places.setdefault(what, []).append(where)
+    def add(self, kind: str, place: str) -> None:
+        """Count one row."""
+        self.counts[kind] += 1
+        if self.counts[kind] <= _PLACES:
+            self.places.setdefault(kind, []).append(place)
+
+    def total(self) -> int:
+        """Return how often anything was counted."""
+        return self.counts.total()
 
     def card(self) -> dict[str, dict[str, Any]]:
         """Return them as the data card has them, the most frequent first."""
-        return {what: {"times": count, "places": self.places[what]} for what, count in self.counts.most_common()}
+        return {kind: {"rows": rows, "places": self.places[kind]} for kind, rows in self.counts.most_common()}
 
 
 @dataclass

@@ -1,119 +1,169 @@
-"""Examples → train, validation and test splits that share nothing.
+"""Rows → train, validation and test splits that share nothing.
 
 The split is a pure function of contents and seed: neither the order of rows nor repeats in the source change it.
 """
 
-from collections import defaultdict
-from collections.abc import Collection
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from tailora.errors import DataError
 from tailora.files import Row, fingerprint
 from tailora.recipe import Data
-from tailora.text.audit import near_pairs, normalise, question
-from tailora.text.columns import content_key
+from tailora.text.near import Links, Marks, Near, at
 
-# Shorter answers ("yes", "42") are shared by unrelated questions and say nothing about leakage. Characters count
-# too, for languages without spaces.
-_TELLING_WORDS, _TELLING_CHARACTERS = 8, 60
 _FEWEST_ROWS = 10
 
 
 class Splits(NamedTuple):
     """Rows to learn from, to choose by, and to judge by; test rows may carry a `slice` such as "unseen family"."""
 
-    train: list[Row]
-    val: list[Row]
-    test: list[Row]
+    train: Sequence[Row]
+    val: Sequence[Row]
+    test: Sequence[Row]
 
 
-def split(examples: list[Row], data: Data) -> Splits:
+class Division(NamedTuple):
+    """Which rows stand in which split, by number; of each row its cluster, and of test rows the slice."""
+
+    train: list[int]
+    val: list[int]
+    test: list[int]
+    clusters: list[str]
+    slices: dict[int, str]
+
+    def numbers(self) -> dict[str, list[int]]:
+        """Return the row numbers of each split by its name."""
+        return {name: getattr(self, name) for name in Splits._fields}
+
+    def rows(self, name: str, rows: Sequence[Row]) -> Iterator[Row]:
+        """Yield the rows of a split, each with its cluster and slice."""
+        numbers = self.numbers()[name]
+        for i, row in zip(numbers, at(rows, numbers), strict=True):
+            row = row | {"cluster": self.clusters[i]}
+            yield row | {"slice": self.slices[i]} if i in self.slices else row
+
+
+def divide(marks: Marks, near: Near, data: Data, own: dict[str, range] | None = None) -> Division:
     """Split by groups: rows that share a question, nearly or fully, a telling answer or a `data.group` stay together.
 
     With `data.unseen`, about a `data.test` share of that column's values goes to the test split alone (slice
     "unseen <column>"), and takes along rows of other values that share with it; these and the other test rows are
-    "seen <column>". The group of a test row is its `cluster`, for intervals.
+    "seen <column>". The group of a row is its `cluster`, for intervals. `own` are the numbers of rows that come from
+    files of their own: {"test": range(900, 1000)}. What they share with the others is not separated, but leakage.
+    With a test file of its own, "unseen" are the values that train does not have.
 
     Raises:
-        DataError: when there are too few rows or groups for three splits.
+        DataError: when there are too few rows or groups for the splits, or values of `data.unseen`.
     """
-    held_back = _held_back_values(examples, data)
-    groups = group_rows(examples, data, held_back)
-    for group in groups:
-        cluster = min(map(content_key, group))
-        group[:] = [row | {"cluster": cluster} for row in group]
-    unseen = [g for g in groups if any(_value(row, data.unseen) in held_back for row in g)]
-    rest = [g for g in groups if not any(_value(row, data.unseen) in held_back for row in g)]
-    test, val, train = _fill(rest, [data.test, data.val], data.seed)
-    if len(examples) < _FEWEST_ROWS or not (test and val and train):
+    own = own or {}
+    rest = [i for i in range(len(marks)) if not any(i in numbers for numbers in own.values())]
+    held_back = _held_back_values(marks, rest, data) if "test" not in own else set()
+    groups = group_rows(marks, near, rest, data, held_back)
+    clusters = _clusters(
+        marks, [*groups, *(g for numbers in own.values() for g in group_rows(marks, near, numbers, data))]
+    )
+    values = marks.values.get(data.unseen or "", [])
+    unseen = [g for g in groups if any(values[i] in held_back for i in g)] if held_back else []
+    usual = [g for g in groups if not any(values[i] in held_back for i in g)] if held_back else groups
+    wanted = [name for name in ("test", "val") if name not in own]
+    *dealt, train = _fill(usual, [getattr(data, name) for name in wanted], data.seed, marks.keys)
+    parts = {name: list(numbers) for name, numbers in own.items()} | dict(zip(wanted, dealt, strict=True))
+    if len(rest) < _FEWEST_ROWS or not (parts["test"] and parts["val"] and train):
+        named = ", ".join(["train", *wanted[::-1]])
         raise DataError(
-            f"{len(examples)} rows in {len(groups)} groups are too few to split into train, val and test; "
-            f"at least {_FEWEST_ROWS} rows that do not all share a question or answer are needed."
+            f"{len(rest)} rows in {len(groups)} groups are too few to split into {named}; at least {_FEWEST_ROWS} rows "
+            "that do not all share a question or answer are needed."
         )
-    if data.unseen:
-        test += [row for group in unseen for row in group]
-        names = {True: f"unseen {data.unseen}", False: f"seen {data.unseen}"}
-        test = [row | {"slice": names[_value(row, data.unseen) in held_back]} for row in test]
-    return Splits(*(sorted(rows, key=content_key) for rows in (train, val, test)))
+    parts["test"] += [i for group in unseen for i in group]
+    slices = _slices(values, parts["test"], held_back, train, data) if data.unseen else {}
+    ordered = {name: sorted(part, key=marks.keys.__getitem__) for name, part in {**parts, "train": train}.items()}
+    return Division(ordered["train"], ordered["val"], ordered["test"], clusters, slices)
 
 
-def group_rows(examples: list[Row], data: Data, held_back: Collection[str] = ()) -> list[list[Row]]:
+def _slices(
+    values: list[str], test: list[int], held_back: Collection[str], train: list[int], data: Data
+) -> dict[int, str]:
+    learned = {values[i] for i in train}
+    unseen = {i for i in test if (values[i] in held_back if held_back else values[i] not in learned)}
+    return {i: f"{'unseen' if i in unseen else 'seen'} {data.unseen}" for i in test}
+
+
+def group_rows(
+    marks: Marks, near: Near, numbers: Sequence[int], data: Data, held_back: Collection[str] = ()
+) -> list[list[int]]:
     """Return the connected groups of rows that must not be separated; `held_back` are values of `data.unseen`."""
-    examples = sorted(examples, key=content_key)  # so that near pairs do not depend on the order of the source
-    parent = list(range(len(examples)))
-
-    def find(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
+    links = Links(len(marks))
     first: dict[str, int] = {}
-    for i, row in enumerate(examples):
-        for key in _shared_keys(row, data, held_back):
-            parent[find(i)] = find(first.setdefault(key, i))
-    for i, j, _ in near_pairs([question(row) for row in examples]):
-        parent[find(i)] = find(j)
-    groups: dict[int, list[Row]] = defaultdict(list)
-    for i, row in enumerate(examples):
-        groups[find(i)].append(row)
+    for i in numbers:
+        for key in _shared_keys(marks, near, i, data, held_back):
+            links.join(i, first.setdefault(key, i))
+    groups: dict[int, list[int]] = defaultdict(list)
+    for i in numbers:
+        groups[links.find(i)].append(i)
     return list(groups.values())
 
 
-def _shared_keys(row: Row, data: Data, held_back: Collection[str]) -> list[str]:
-    keys = ["prompt:" + normalise(question(row))]
-    answer = normalise(row["answer"])
-    if len(answer.split()) >= _TELLING_WORDS or len(answer) >= _TELLING_CHARACTERS:
-        keys.append("answer:" + answer)
+def _shared_keys(marks: Marks, near: Near, i: int, data: Data, held_back: Collection[str]) -> list[str]:
+    keys = [f"near:{near.group[i]}"]  # rows with one question are one group of near ones
+    if marks.telling[i]:
+        keys.append(f"answer:{marks.answers[i]}")
     if data.group is not None:
-        keys.append(f"group:{row.get(data.group)}")
-    if _value(row, data.unseen) in held_back:
+        keys.append(f"group:{marks.values[data.group][i]}")
+    if data.unseen is not None and marks.values[data.unseen][i] in held_back:
         # Rows of one unseen value stand or fall together.
-        keys.append(f"unseen:{_value(row, data.unseen)}")
+        keys.append(f"unseen:{marks.values[data.unseen][i]}")
     return keys
 
 
-def _held_back_values(examples: list[Row], data: Data) -> set[str]:
+def _clusters(marks: Marks, groups: list[list[int]]) -> list[str]:
+    clusters = [""] * len(marks)
+    for group in groups:
+        name = min(marks.keys[i] for i in group)
+        for i in group:
+            clusters[i] = name
+    return clusters
+
+
+def _held_back_values(marks: Marks, numbers: Sequence[int], data: Data) -> set[str]:
     if data.unseen is None:
         return set()
-    values = sorted({str(row.get(data.unseen)) for row in examples})
+    values = sorted({marks.values[data.unseen][i] for i in numbers})
     if len(values) < 3:
         raise DataError(
             f'data.unseen = "{data.unseen}" has {len(values)} values; at least 3 are needed to keep some back.'
         )
     ranked = sorted(values, key=lambda value: fingerprint(str(data.seed), value))
+    assert isinstance(data.test, float)
     return set(ranked[: max(1, round(len(ranked) * data.test))])
 
 
-def _value(row: Row, column: str | None) -> str | None:
-    return None if column is None else str(row.get(column))
-
-
-def _fill(groups: list[list[Row]], shares: list[float], seed: int) -> list[list[Row]]:
+def _fill(groups: list[list[int]], shares: list[float], seed: int, keys: list[str]) -> list[list[int]]:
     """Deal groups in an order given by their contents: each part takes what still fits its share, the last the rest."""
     total = sum(map(len, groups))
-    parts: list[list[Row]] = [[] for _ in [*shares, 1.0]]
-    for group in sorted(groups, key=lambda g: fingerprint(str(seed), min(map(content_key, g)))):
+    parts: list[list[int]] = [[] for _ in [*shares, 1.0]]
+    for group in sorted(groups, key=lambda g: fingerprint(str(seed), min(keys[i] for i in g))):
         fits = (i for i, share in enumerate(shares) if len(parts[i]) + len(group) <= max(1, round(share * total)))
         parts[next(fits, len(shares))].extend(group)
     return parts
+
+
+def weighted(numbers: list[int], domains: Sequence[str], weights: dict[str, float], keys: list[str]) -> list[int]:
+    """Return training rows as often as an epoch sees them: those of a domain of weight 2 twice, of 0.5 every second.
+
+    Which rows of a broken weight come once more depends on their contents alone.
+
+    Raises:
+        DataError: when a weight names a domain that no row has.
+    """
+    strangers = [name for name in weights if name not in set(domains)]
+    if strangers:
+        raise DataError(
+            f"data.weights names {', '.join(strangers)}, but the domains are {', '.join(sorted(set(domains)))}."
+        )
+    counts = Counter(domains[i] for i in numbers)
+    chosen: list[int] = []
+    for domain, weight in weights.items():
+        ranked = sorted((i for i in numbers if domains[i] == domain), key=lambda i: fingerprint("weight", keys[i]))
+        chosen += [ranked[turn % len(ranked)] for turn in range(round(weight * counts[domain]))] if ranked else []
+    return sorted([i for i in numbers if domains[i] not in weights] + chosen, key=keys.__getitem__)

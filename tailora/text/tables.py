@@ -152,13 +152,11 @@ def parquet_records(path: Path, file: BinaryIO) -> Records:
     """Yield the rows of a Parquet file; the place of each is its number, from 1.
 
     Raises:
-        DataError: when pyarrow is missing, or the file is damaged.
+        DataError: when the file is damaged.
     """
-    try:
-        import pyarrow  # type: ignore[import-not-found, import-untyped, unused-ignore]
-        import pyarrow.parquet  # type: ignore[import-not-found, import-untyped, unused-ignore]
-    except ImportError:
-        raise DataError(f"{path} is Parquet, which needs pyarrow: pip install 'tailora[parquet]'.") from None
+    import pyarrow
+    import pyarrow.parquet
+
     number = 0
     try:
         for batch in pyarrow.parquet.ParquetFile(file).iter_batches(batch_size=256):

@@ -101,8 +101,8 @@ def test_the_fingerprint_knows_weights_and_not_types_or_adapters() -> None:
 
 
 def test_the_model_limits_the_length_of_an_example() -> None:
-    assert longest_input(toy_model(), recipe.Model(max_length=4096)) == 1024
-    assert longest_input(toy_model(), recipe.Model(max_length=100)) == 100
+    assert longest_input(toy_model().config, recipe.Model(max_length=4096)) == 1024
+    assert longest_input(toy_model().config, recipe.Model(max_length=100)) == 100
 
 
 def test_base_weights_are_never_written_with_the_adapter(tmp_path: Path) -> None:

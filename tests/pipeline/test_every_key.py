@@ -22,6 +22,7 @@ PREDICTED = "evaluate/tuned/predictions.jsonl"
 # key → another value than the plain recipe's, the file that must change, and one that must not.
 EFFECTS: dict[str, tuple[Any, str, str | None]] = {
     "data.source": ("fewer.jsonl", PREPARED, None),
+    "data.limit": (40, PREPARED, None),
     "data.prompt": ("other_question", PREPARED, None),
     "data.input": ("note", PREPARED, None),
     "data.answer": ("other_answer", PREPARED, None),
@@ -48,6 +49,8 @@ EFFECTS: dict[str, tuple[Any, str, str | None]] = {
     "evaluate.rows": (5, PREDICTED, ADAPTER),
 }
 ELSEWHERE = {
+    "data.weights": "repeats training rows, in test_prepare",
+    "data.strict": "changes no file: it refuses, in test_prepare",
     "name": "names the folder of the run, in test_run",
     "task": "has one value so far",
     "model.trust_remote_code": "below",

@@ -154,10 +154,10 @@ def test_an_adapter_is_not_evaluated_on_another_base_of_the_same_shape(
 
 
 def test_rows_that_do_not_fit_are_counted_and_none_fitting_is_refused(make_recipe: MakeRecipe, tmp_path: Path) -> None:
-    train(make_recipe(**{"model.max_length": 96}), tmp_path)
+    train(make_recipe(**{"model.max_length": 95}), tmp_path)
     tokens = read(tmp_path / "toy" / "train" / "stage.json")["tokens"]
     rows = len(read(tmp_path / "toy" / "prepare" / "train.jsonl"))
-    assert 0 < tokens["train"]["too_long"] < rows
+    assert 0 < tokens["train"]["too_long"] < rows and 0 < tokens["train"]["shortened"]
     assert tokens["train"]["rows"] + tokens["train"]["too_long"] == rows
     with pytest.raises(RunError, match=r"0 of \d+ train rows fit into max_length = 16 tokens; the shortest has \d+"):
         train(make_recipe(name="none", **{"model.max_length": 16}), tmp_path)

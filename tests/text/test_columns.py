@@ -4,14 +4,10 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tailora.errors import DataError
-from tailora.files import json_line
 from tailora.recipe import Data
-from tailora.text.columns import Columns, Kept, detect_columns, to_examples
-from tailora.text.read import SourceRow
+from tailora.text.columns import Columns, columns_by_value, detect_columns, label_text
 
 # Each as published: column names, then question, context and answer.
 LAYOUTS = {
@@ -27,19 +23,10 @@ LAYOUTS = {
     "pubmed_qa": ("pubid question context long_answer final_decision", "question", "context", "long_answer"),
     "tailora": ("id topic family instruction input output tests", "instruction", "input", "output"),
 }
-WORDS = st.sampled_from(["", " ", "a", "b", "c"])
 
 
 def data(**keys: Any) -> Data:
     return Data(source="rows.jsonl", **keys)
-
-
-def rows_of(*values: dict[str, Any]) -> list[SourceRow]:
-    return [SourceRow(f"rows.jsonl:{number}", row) for number, row in enumerate(values, start=1)]
-
-
-def kept_of(*values: dict[str, Any], **keys: Any) -> Kept:
-    return to_examples(rows_of(*values), data(**keys), "rows.jsonl")[1]
 
 
 def refusal(names: str, **keys: Any) -> list[str]:
@@ -102,154 +89,57 @@ def test_a_question_or_answer_that_could_be_several_columns_is_asked_for() -> No
 
 
 def test_a_question_or_answer_that_no_column_looks_like_is_asked_for() -> None:
+    (both,) = refusal("title body")
+    assert "no column looks like the prompt" in both and "no column looks like the answer" in both
     assert "no column looks like the prompt" in refusal("title answer")[0]
     (answer,) = refusal("question reply")
     assert "no column looks like the answer" in answer and "question, reply" in answer
 
 
-@given(st.lists(st.fixed_dictionaries({"question": WORDS, "answer": WORDS}), min_size=1))
-def test_rows_read_are_rows_kept_plus_rows_dropped(values: list[dict[str, str]]) -> None:
-    kept = kept_of(*values)
-    distinct = dict.fromkeys((row["question"], row["answer"]) for row in values)
-    usable = [pair for pair in distinct if pair[0].strip() and pair[1].strip()]
-    assert [(row["prompt"][0]["content"], row["answer"]) for row in kept.examples] == usable
-    assert kept.read == len(values) == len(kept.examples) + sum(kept.dropped.values())
-    assert kept.dropped["empty question"] == sum(not row["question"].strip() for row in values)
-    for reason, count in kept.dropped.items():
-        assert len(kept.places[reason]) == min(count, 3)
+def test_25_a_name_that_is_nearly_right_is_pointed_out() -> None:
+    (found,) = refusal("Question anwser")
+    assert 'data.prompt = "Question" (did you mean "question"?)' in found
+    assert 'data.answer = "anwser" (did you mean "answer"?)' in found
 
 
-def test_dropped_rows_are_counted_by_reason_with_their_first_places() -> None:
-    whole = {"question": "q", "answer": "a"}
-    kept = kept_of(whole, whole, {"question": " "}, {"question": "q", "answer": None}, whole, whole, whole)
-    assert dict(kept.dropped) == {"exact repeat of an earlier row": 4, "empty question": 1, "empty answer": 1}
-    assert kept.places["exact repeat of an earlier row"] == ["rows.jsonl:2", "rows.jsonl:5", "rows.jsonl:6"]
-    assert kept.places["empty question"] == ["rows.jsonl:3"]
+def test_text_and_label_are_question_and_answer() -> None:
+    assert detect_columns(["text", "label"], data(), "x") == Columns("text", None, "label")
+    assert detect_columns(["label", "sentence", "idx"], data(), "x") == Columns("sentence", None, "label")
+    assert detect_columns(["question", "answer", "label"], data(), "x").answer == "answer"
 
 
-def test_the_context_follows_the_question_and_nothing_is_added_without_one() -> None:
-    row = {"instruction": "Sum it.", "output": "3"}
-    contexts = ["1, 2", "", " ", None]
-    kept = kept_of(*(row | {"instruction": f"{i}", "input": context} for i, context in enumerate(contexts)))
-    assert [example["prompt"][0]["content"] for example in kept.examples] == ["0\n\n1, 2", "1", "2", "3"]
+def test_pairs_of_better_and_worse_answers_are_no_answers_unless_one_is_chosen() -> None:
+    (found,) = refusal("prompt chosen rejected")
+    assert 'data.prompt = "prompt" and data.answer = "chosen"' in found
+    assert detect_columns(["prompt", "chosen", "rejected"], data(answer="chosen"), "x").answer == "chosen"
 
 
-def test_a_column_that_the_first_row_lacks_is_used_all_the_same() -> None:
-    first, second = {"instruction": "a", "output": "b"}, {"instruction": "c", "input": "d", "output": "e"}
-    for rows in ((first, second), (second, first)):
-        contents = {example["prompt"][0]["content"] for example in kept_of(*rows).examples}
-        assert contents == {"a", "c\n\nd"}
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_of_columns_without_names_the_one_whose_values_return_is_the_label(order: tuple[int, ...]) -> None:
+    values = [(str(i % 4), f"title {i}", f"a longer text about {i}") for i in range(60)]
+    names = [f"column_{number}" for number in range(1, 4)]
+    rows = [dict(zip(names, (row[place] for place in order), strict=True)) for row in values]
+    found = columns_by_value(rows, "x")
+    assert found.answer == names[order.index(0)]
+    assert [found.prompt, found.input] == [name for name in names if name != found.answer]
 
 
-def test_texts_are_kept_as_they_are() -> None:
-    (example,) = kept_of({"question": " Où ?\n", "answer": "\tdef f():\r\n  pass "}).examples
-    assert example["prompt"] == [{"role": "user", "content": " Où ?\n"}]
-    assert example["answer"] == "\tdef f():\r\n  pass "
-
-
-def test_an_example_carries_its_place_its_id_and_the_columns_that_are_used_later() -> None:
-    row = {"question": "q", "answer": "a", "id": 7, "topic": "t", "tests": [], "patient": 3, "date": "d", "other": 1}
-    (example,) = kept_of(row, group="patient", unseen="date").examples
-    plain = {"id": "7", "where": "rows.jsonl:1", "prompt": [{"role": "user", "content": "q"}], "answer": "a"}
-    assert example == {**plain, "topic": "t", "tests": [], "patient": 3, "date": "d"}
-
-
-def test_rows_without_an_id_get_one_from_their_content() -> None:
-    pairs = [{"question": q, "answer": a} for q in "pq" for a in "ab"]
-    forwards, backwards = kept_of(*pairs), kept_of(*reversed(pairs))
-    ids = [row["id"] for row in forwards.examples]
-    assert len(set(ids)) == 4 and ids == [row["id"] for row in reversed(backwards.examples)]
-
-
-@pytest.mark.parametrize("column", ["prompt", "answer"])
-def test_a_group_named_like_a_part_of_an_example_leaves_the_example_whole(column: str) -> None:
-    (example,) = kept_of({"prompt": "q", "answer": "a"}, group=column).examples
-    assert example["prompt"] == [{"role": "user", "content": "q"}] and example["answer"] == "a"
-
-
-@pytest.mark.parametrize("column", ["where", "slice", "cluster"])
-@pytest.mark.parametrize("key", ["group", "unseen"])
-def test_a_column_whose_name_means_something_else_in_an_example_is_refused(column: str, key: str) -> None:
-    (found,) = refusal(f"question answer {column}", **{key: column})
-    assert f'data.{key} = "{column}"' in found and "rename" in found
-
-
-@pytest.mark.parametrize("value", [1, 1.5, True, ["a"], {"a": "b"}])
-def test_a_value_that_is_no_text_is_refused_with_its_place(value: Any) -> None:
-    with pytest.raises(DataError, match=r'rows\.jsonl:2: column "answer" holds .*not text'):
-        kept_of({"question": "q", "answer": "a"}, {"question": "q", "answer": value})
-
-
-def test_half_characters_are_dropped_and_counted() -> None:
-    fine = {"question": "q", "answer": "😀"}
-    broken = [{"question": "\ud83d", "answer": "a"}, {"question": "q", "answer": "\ude00"}]
-    kept = kept_of(fine, *broken, fine | {"topic": "\ud83d", "answer": "x"})
-    assert len(kept.examples) == 1 and kept.read == 4 and sum(kept.dropped.values()) == 3
-    for example in kept.examples:
-        json_line(example).encode()
-
-
-def test_no_rows_are_refused() -> None:
-    with pytest.raises(DataError, match="no rows"):
-        kept_of()
-
-
-def turn(role: str, content: str) -> dict[str, str]:
-    return {"role": role, "content": content}
-
-
-def test_a_conversation_ends_with_the_answer_and_keeps_its_earlier_turns() -> None:
-    turns = [turn("system", "s"), turn("user", "u"), turn("assistant", "a"), turn("user", "v"), turn("assistant", "b")]
-    (example,) = kept_of({"messages": turns}).examples
-    assert example["prompt"] == turns[:-1] and example["answer"] == "b"
+@pytest.mark.parametrize("columns", [("a", "b"), ("t", "u")])
+def test_columns_without_names_that_could_mean_anything_are_asked_for(columns: tuple[str, str]) -> None:
+    kinds = {
+        "a": lambda i: f"{i % 2}",
+        "b": lambda i: f"{i % 3}",
+        "t": lambda i: f"text {i}",
+        "u": lambda i: f"more {i}",
+    }
+    rows = [{f"column_{n}": kinds[kind](i) for n, kind in enumerate(columns, start=1)} for i in range(60)]
+    with pytest.raises(DataError, match=r"say which is which with data\.prompt.*column_1 has"):
+        columns_by_value(rows, "x")
 
 
 @pytest.mark.parametrize(
-    "turns",
-    [
-        [],
-        [turn("assistant", "a")],
-        [turn("user", "u")],
-        [turn("user", "u"), turn("assistant", " ")],
-        [turn("system", "s"), turn("assistant", "a")],
-        [turn("user", " "), turn("assistant", "a")],
-    ],
+    ("value", "label"),
+    [(2, "2"), (2.0, "2"), ("2", "2"), ("2.0", "2"), (" 2 ", "2"), ("-1.00", "-1"), (2.5, "2.5"), ("v2.0", "v2.0")],
 )
-def test_a_conversation_without_question_or_final_answer_is_dropped_and_counted(turns: list[dict[str, str]]) -> None:
-    kept = kept_of({"messages": turns})
-    assert kept.examples == [] and kept.read == 1 and sum(kept.dropped.values()) == 1
-
-
-@pytest.mark.parametrize(
-    "turns", [None, "text", [1], [{"role": "user"}], [turn("tool", "t")], [{"role": "user", "content": None}]]
-)
-def test_messages_of_another_shape_are_refused_with_their_place(turns: Any) -> None:
-    with pytest.raises(DataError, match=r'rows\.jsonl:1: column "messages" must be a list of'):
-        kept_of({"messages": turns})
-
-
-def test_tests_of_another_shape_are_counted_and_not_carried() -> None:
-    good = [{"input": "f()", "expected": None}]
-    rows = [
-        SourceRow(f"x:{i}", {"prompt": f"p{i}", "completion": f"c{i}", "tests": tests})
-        for i, tests in enumerate([good, "assert f() == 1", [{"input": 1, "expected": 2}], ["f()"]])
-    ]
-    _, kept = to_examples(rows, Data(source="x"), "x")
-    assert [example.get("tests") for example in kept.examples] == [good, None, None, None]
-    assert kept.unusable_tests == 3
-
-
-@pytest.mark.parametrize("empty", ["", "  ", "noinput", "No input.", "<noinput>", "N/A", None])
-def test_a_placeholder_is_no_context(empty: str | None) -> None:
-    rows = [SourceRow("x:1", {"instruction": "Ask.", "input": empty, "output": "Answer."})]
-    _, kept = to_examples(rows, Data(source="x"), "x")
-    assert kept.examples[0]["prompt"] == [{"role": "user", "content": "Ask."}]
-
-
-def test_sharegpt_turns_are_messages_in_other_words() -> None:
-    turns = [("system", "Be brief."), ("human", "Hi?"), ("gpt", "Hi.")]
-    shared = {"conversations": [{"from": role, "value": text} for role, text in turns]}
-    roles = {"system": "system", "human": "user", "gpt": "assistant"}
-    plain = {"messages": [{"role": roles[role], "content": text} for role, text in turns]}
-    examples = [to_examples([SourceRow("x:1", row)], Data(source="x"), "x")[1].examples for row in (shared, plain)]
-    assert examples[0] == examples[1]
+def test_33_a_label_is_the_same_however_it_is_written(value: Any, label: str) -> None:
+    assert label_text(value) == label

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from tailora.errors import DataError
 from tailora.files import Row
 from tailora.recipe import Data
-from tailora.text.columns import to_examples
+from tailora.text.examples import Kept, to_examples
+from tailora.text.near import mark, near_groups, normalise
 from tailora.text.read import SourceRow
-from tailora.text.split import Splits, group_rows, normalise, split
+from tailora.text.split import Splits, divide, group_rows, weighted
 
 SHORT, LONG = "yes and no", "one two three four five six seven eight"
 SEEDS = st.integers(0, 10**6)
@@ -23,6 +24,13 @@ SEEDS = st.integers(0, 10**6)
 
 def data(**keys: Any) -> Data:
     return Data(source="rows.jsonl", **keys)
+
+
+def split(rows: list[Row], settings: Data, own: dict[str, range] | None = None) -> Splits:
+    """Divide rows in memory, and return the rows of each split."""
+    marks = mark(rows, [name for name in (settings.group, settings.unseen) if name])
+    division = divide(marks, near_groups(rows, marks), settings, own)
+    return Splits(*(list(division.rows(name, rows)) for name in Splits._fields))
 
 
 def example(number: int, prompt: str, answer: str, **columns: Any) -> Row:
@@ -125,8 +133,8 @@ def test_repeated_source_rows_do_not_change_the_split(seed: int, repeated: list[
 
     def split_of(values: list[dict[str, str]]) -> list[list[tuple[str, str]]]:
         rows = [SourceRow(f"x:{i}", row) for i, row in enumerate(values)]
-        _, kept = to_examples(rows, data(), "x")
-        return [[(row["id"], row["cluster"]) for row in part] for part in split(kept.examples, data(val=0.1, test=0.2))]
+        examples = list(to_examples(rows, data(), "x", Kept()))
+        return [[(row["id"], row["cluster"]) for row in part] for part in split(examples, data(val=0.1, test=0.2))]
 
     assert split_of(source) == split_of(source + [source[i] for i in repeated])
     assert split_of(source) == split_of([source[i] for i in repeated] + source)
@@ -161,7 +169,9 @@ def test_groups_are_split_near_the_asked_shares(seed: int) -> None:
 def test_clusters_are_the_connected_components(seed: int, group: str | None) -> None:
     rows = tangled(seed)
     label = components(rows, group)
-    assert len(group_rows(rows, data(group=group))) == len(set(label.values()))
+    marks = mark(rows, ["source"])
+    groups = group_rows(marks, near_groups(rows, marks), range(len(rows)), data(group=group))
+    assert len(groups) == len(set(label.values()))
     splits = split(rows, data(group=group, val=0.1, test=0.2))
     clusters = {row["id"]: row["cluster"] for part in splits for row in part}
     pairs = {(clusters[name], label[name]) for name in label}
@@ -241,3 +251,36 @@ def test_fewer_than_three_values_cannot_be_kept_back() -> None:
 def test_normalising_ignores_case_and_space_and_changes_nothing_twice(text: str) -> None:
     assert normalise(f"  {text}\n") == normalise(text) == normalise(text.replace(" ", "\t "))
     assert normalise("ＡＢ\u00a0c") == "ab c"
+
+
+def test_rows_of_files_of_their_own_stay_there_and_the_rest_is_dealt() -> None:
+    rows = plain(120)
+    splits = split(rows, data(val=0.1, test="test.jsonl"), {"test": range(100, 120)})
+    assert set(ids(splits.test)) == {str(i) for i in range(100, 120)}
+    assert len(splits.val) == 10 and len(splits.train) == 90
+    both = {"val": range(90, 100), "test": range(100, 120)}
+    splits = split(rows, data(val="val.jsonl", test="test.jsonl"), both)
+    assert [len(part) for part in splits] == [90, 10, 20]
+
+
+def test_unseen_rows_of_a_test_file_are_those_whose_value_is_not_learned() -> None:
+    rows = plain(60) + [
+        example(60 + i, f"Other {i}", f"{LONG} {i + 60}", topic=("t1", "new")[i % 2]) for i in range(20)
+    ]
+    splits = split(rows, data(unseen="topic", test="test.jsonl"), {"test": range(60, 80)})
+    assert {(row["topic"], row["slice"]) for row in splits.test} == {("t1", "seen topic"), ("new", "unseen topic")}
+
+
+@given(st.integers(1, 60), st.floats(0.1, 4))
+def test_a_weight_shows_the_rows_of_a_domain_as_often(count: int, weight: float) -> None:
+    domains = ["law"] * count + ["other"] * 5
+    keys = [f"{i:04}" for i in range(len(domains))]
+    times = Counter(weighted(list(range(len(domains))), domains, {"law": weight}, keys))
+    law = [times[i] for i in range(count)]
+    assert sum(law) == round(weight * count) and max(law) - min(law) <= 1
+    assert all(times[i] == 1 for i in range(count, count + 5))
+
+
+def test_a_weight_of_no_domain_is_refused() -> None:
+    with pytest.raises(DataError, match=r"data\.weights names lwa, but the domains are law, other"):
+        weighted([0, 1], ["law", "other"], {"lwa": 2}, ["a", "b"])

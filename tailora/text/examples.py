@@ -1,0 +1,285 @@
+"""Source rows → examples: what is asked and answered, and a count of what cannot be used.
+
+An example is a dict: `id`, `where`, `prompt` (the turns before the answer), `answer`, and where the source has them
+`context` (how many characters at the end of the question are context, which may be shortened), `tests`, `topic`,
+`domain` and the columns that the recipe names.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tailora.errors import DataError, did_you_mean
+from tailora.files import Row, fingerprint
+from tailora.recipe import Data
+from tailora.text.columns import (
+    Carried,
+    Columns,
+    carried_columns,
+    columns_by_value,
+    detect_columns,
+    label_text,
+)
+from tailora.text.near import content_key
+from tailora.text.read import SourceRow
+from tailora.text.records import Notices, Problems
+
+REPEAT = "exact repeat of an earlier row"
+_HEAD = 1000
+# What data sets write where there is no context.
+_PLACEHOLDERS = ("noinput", "no input", "n/a", "none")
+_ROLES = ("system", "user", "assistant")
+# ShareGPT's words for role and content, and its names of the roles.
+_SHARED_ROLES = {"human": "user", "gpt": "assistant"}
+# How data sets say that an answer in the middle is not to be learned.
+_WEIGHTS = ("weight", "loss_weight", "train")
+
+
+class _Unusable(Exception):
+    """A row that is left out and counted; the message is the reason."""
+
+
+@dataclass
+class Kept:
+    """What became of the rows read: how many were dropped and why, what was noticed, and how columns were used."""
+
+    read: int = 0
+    dropped: Notices = field(default_factory=Notices)
+    notices: Notices = field(default_factory=Notices)
+    columns: Counter[Columns] = field(default_factory=Counter)
+    group: str | None = None
+    """Name of the column in the examples that `data.group` means; `unseen` likewise."""
+    unseen: str | None = None
+    unusable_tests: int = 0
+    seen: set[int] = field(default_factory=set)
+    ids: set[int] = field(default_factory=set)
+
+
+def to_examples(
+    rows: Iterable[SourceRow], data: Data, source: str, kept: Kept, domain: str | None = None
+) -> Iterator[Row]:
+    """Yield the examples of source rows as they come; rows that cannot be used, and exact repeats, are counted.
+
+    Raises:
+        DataError: when the columns cannot be found, and at the end for the first twenty rows that must be mended.
+    """
+    rows = iter(rows)
+    head = list(itertools.islice(rows, _HEAD))
+    if not head:
+        raise DataError(f"{source}: no rows.")
+    mapping = _Mapping(head, data, source, kept.notices)
+    carried = carried_columns(dict.fromkeys(name for row in head for name in row.values), data)
+    kept.group, kept.unseen = carried.group or kept.group, carried.unseen or kept.unseen
+    problems = Problems()
+    for row in itertools.chain(head, rows):
+        kept.read += 1
+        try:
+            columns = mapping.columns_of(row)
+            example = _example(row, columns, kept.notices)
+        except DataError as error:
+            problems.add(*error.problems)
+        except _Unusable as reason:
+            kept.dropped.add(str(reason), row.where)
+        else:
+            kept.columns[columns] += 1
+            if complete := _completed(example, row, carried, kept):
+                yield complete | ({"domain": domain} if domain else {})
+    problems.refuse()
+
+
+class _Mapping:
+    """Finds the columns of each row; rows with other names may map in another way, which is noticed."""
+
+    def __init__(self, head: list[SourceRow], data: Data, source: str, notices: Notices) -> None:
+        self._data, self._source, self._notices = data, source, notices
+        names = dict.fromkeys(name for row in head for name in row.values)
+        if all(name.startswith("column_") for name in names) and not (data.prompt and data.answer):
+            self._usual = columns_by_value([row.values for row in head], source)
+        else:
+            self._usual = detect_columns(names, data, source)
+        if self._usual.messages and any(isinstance(row.values.get("label"), bool) for row in head):
+            raise DataError(
+                f"{source}: the column label marks good and bad answers (KTO), and tailora learns from all answers it "
+                "gets. Keep the rows whose label is true, and leave the column out."
+            )
+        self._known: dict[frozenset[str], Columns | None] = {}
+
+    def columns_of(self, row: SourceRow) -> Columns:
+        """Return the columns of a row; raise DataError when it lacks what an example needs."""
+        names = frozenset(row.values)
+        if names not in self._known:
+            self._known[names] = self._detect(list(row.values))
+        columns = self._known[names]
+        if columns is None:
+            lacking = " and ".join(sorted(self._usual.required() - names))
+            raise DataError(f"{row.where}: the row lacks {lacking}; it has: {', '.join(row.values) or 'nothing'}.")
+        if columns.required() != self._usual.required():
+            self._notices.add(f"rows with other columns: {listed(columns)}", row.where)
+        return columns
+
+    def _detect(self, names: list[str]) -> Columns | None:
+        if self._usual.required() <= set(names):
+            return self._usual
+        try:
+            return detect_columns(names, Data(source=self._source), self._source)
+        except DataError:
+            return None
+
+
+def listed(columns: Columns) -> str:
+    """Return the columns as "prompt = question, answer = reply"."""
+    return ", ".join(f"{key} = {name}" for key, name in vars(columns).items() if name is not None)
+
+
+def _example(row: SourceRow, columns: Columns, notices: Notices) -> Row:
+    unused = row.values.keys() - columns.used() - {"id", "tests", "topic", "domain", "family"}
+    if unused:
+        notices.add(f"columns that are not used: {', '.join(name for name in row.values if name in unused)}", row.where)
+    if columns.messages:
+        return _conversation(row, columns.messages, notices)
+    asked, answer = row.values.get(columns.prompt or ""), row.values.get(columns.answer or "")
+    if isinstance(asked, list) or isinstance(answer, list | dict):
+        return _prompted(row, columns, notices)
+    prompt = _text(row, columns.prompt)
+    context = _text(row, columns.input)
+    context = "" if context.strip().lower().strip("<>.") in _PLACEHOLDERS else context
+    if columns.is_labelled() and isinstance(answer, int | float):
+        answer = label_text(answer)
+    else:
+        answer = _text(row, columns.answer)
+        answer = label_text(answer) if columns.is_labelled() else answer
+    if not prompt.strip() or not answer.strip():
+        raise _Unusable("empty question" if not prompt.strip() else "empty answer")
+    if not context.strip():
+        return {"prompt": [{"role": "user", "content": prompt}], "answer": answer}
+    content = f"{prompt}\n\n{context}"
+    return {"prompt": [{"role": "user", "content": content}], "answer": answer, "context": len(context)}
+
+
+def _text(row: SourceRow, column: str | None) -> str:
+    value = row.values.get(column or "")
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise DataError(
+            f'{row.where}: column "{column}" holds {type(value).__name__}, not text; write it as text, or name another '
+            "column."
+        )
+    return value
+
+
+def _prompted(row: SourceRow, columns: Columns, notices: Notices) -> Row:
+    """Read turns in the column of the question, and one turn of the assistant in that of the answer (TRL's way)."""
+    asked, answer = row.values.get(columns.prompt or ""), row.values.get(columns.answer or "")
+    turns = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
+    answers = [{"role": "assistant", "content": answer}] if isinstance(answer, str) else answer
+    answers = [answers] if isinstance(answers, dict) else answers
+    if not isinstance(turns, list) or not isinstance(answers, list) or len(answers) != 1:
+        raise DataError(
+            f'{row.where}: column "{columns.prompt}" must be text or a list of turns, and "{columns.answer}" text or '
+            "one turn of the assistant."
+        )
+    return _conversation(SourceRow(row.where, {"turns": [*turns, *answers]}), "turns", notices)
+
+
+def _conversation(row: SourceRow, column: str, notices: Notices) -> Row:
+    turns = [_turn(row.where, column, i, turn, notices) for i, turn in enumerate(_turns(row, column), start=1)]
+    _refuse_disorder(row.where, column, turns)
+    if len(turns) < 2 or turns[-1]["role"] != "assistant" or not turns[-1]["content"].strip():
+        raise _Unusable("conversation without a final answer")
+    if not any(turn["role"] == "user" and turn["content"].strip() for turn in turns):
+        raise _Unusable("empty question")
+    if not turns[-1].get("learn", True):
+        raise _Unusable("final answer that is marked as not to be learned")
+    return {"prompt": turns[:-1], "answer": turns[-1]["content"]}
+
+
+def _turns(row: SourceRow, column: str) -> list[Any]:
+    turns = row.values.get(column)
+    if not isinstance(turns, list):
+        raise DataError(
+            f'{row.where}: column "{column}" must be a list of {{"role": "user", "content": "…"}} with roles '
+            f"{', '.join(_ROLES)}; it holds {type(turns).__name__}."
+        )
+    return turns
+
+
+def _turn(where: str, column: str, number: int, turn: Any, notices: Notices) -> Row:
+    """Return one turn in our words; ShareGPT says {"from": "human", "value": …} instead."""
+    place = f'{where}: column "{column}", turn {number}'
+    if not isinstance(turn, dict) or not ({"role", "content"} <= turn.keys() or {"from", "value"} <= turn.keys()):
+        found = f"the keys {', '.join(turn)}" if isinstance(turn, dict) else type(turn).__name__
+        raise DataError(f'{place}: must be {{"role": "user", "content": "…"}}, has {found}.')
+    shared = "from" in turn and "role" not in turn
+    role, content = (turn["from"], turn["value"]) if shared else (turn["role"], turn["content"])
+    role = _SHARED_ROLES.get(role, role) if isinstance(role, str) else role
+    if role not in _ROLES:
+        meant = did_you_mean(str(role), [*_ROLES, *_SHARED_ROLES])
+        raise DataError(
+            f"{place}: the role is {role!r}{meant}; only {', '.join(_ROLES)} are known. Calls of tools "
+            "cannot be learned yet: leave such conversations out."
+        )
+    extra = turn.keys() - {"role", "content", "from", "value", *_WEIGHTS}
+    if extra:
+        notices.add(f"keys of turns that are not used: {', '.join(sorted(extra))}", where)
+    plain = {"role": role, "content": _content(place, content)}
+    return plain if role != "assistant" or _is_learned(turn) else plain | {"learn": False}
+
+
+def _content(place: str, content: Any) -> str:
+    """Return the text of a turn, which may come in parts such as {"type": "text", "text": "…"}."""
+    parts = content if isinstance(content, list) else [content]
+    texts = [part.get("text", part.get("value")) if isinstance(part, dict) else part for part in parts]
+    if any(isinstance(part, dict) and part.get("type", "text") != "text" for part in parts):
+        kinds = {str(part.get("type")) for part in parts if isinstance(part, dict)} - {"text"}
+        raise DataError(f"{place}: holds {', '.join(sorted(kinds))}; only text can be used.")
+    wrong = [type(text).__name__ for text in texts if not isinstance(text, str)]
+    if wrong:
+        raise DataError(f"{place}: the content is {wrong[0]}, not text; drop the turn, or write it as text.")
+    return "".join(map(str, texts))
+
+
+def _is_learned(turn: Row) -> bool:
+    return all(turn.get(key) not in (0, False) for key in _WEIGHTS)
+
+
+def _refuse_disorder(where: str, column: str, turns: list[Row]) -> None:
+    """Raise DataError unless an optional system turn comes first, and user and assistant take turns after it."""
+    for number, (before, turn) in enumerate(itertools.pairwise(turns), start=2):
+        place = f'{where}: column "{column}", turn {number}'
+        if turn["role"] == "system":
+            raise DataError(f"{place}: a system turn can only be the first; put its text into a user turn.")
+        if before["role"] == turn["role"]:
+            raise DataError(f"{place}: follows another turn of the {turn['role']}; join the two.")
+    if len(turns) > 2 and turns[0]["role"] == "assistant":
+        raise DataError(f'{where}: column "{column}", turn 1: the assistant speaks first; begin with a user turn.')
+
+
+def _completed(example: Row, row: SourceRow, carried: Carried, kept: Kept) -> Row | None:
+    """Give an example its id, place and columns; None, and a count, when it repeats an earlier one."""
+    key = content_key(example)
+    if int(key, 16) in kept.seen:
+        kept.dropped.add(REPEAT, row.where)
+        return None
+    kept.seen.add(int(key, 16))
+    name = str(row.values.get("id", key))
+    if name != key:
+        known = int(fingerprint(name), 16)
+        if known in kept.ids:
+            kept.notices.add("ids that stand twice; a hash of the content takes their place", row.where)
+            name = key
+        kept.ids.add(known)
+    extra = {new: row.values[old] for old, new in carried.names.items() if old in row.values and new not in example}
+    if "tests" in extra and not _are_tests(extra["tests"]):
+        kept.unusable_tests += 1
+        del extra["tests"]
+    return {"id": name, "where": row.where, **example, **extra}
+
+
+def _are_tests(value: Any) -> bool:
+    """Say whether `value` is a list of expressions with the values that they must have."""
+    return isinstance(value, list) and all(
+        isinstance(case, dict) and isinstance(case.get("input"), str) and "expected" in case for case in value
+    )

@@ -1,0 +1,73 @@
+"""A chat template is code that came with a model: it is tried in a process of its own, under limits, before it is used.
+
+Jinja's sandbox keeps a template from the machine, but not from building a text of gigabytes or from looping for hours.
+"""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from tailora.errors import ModelError
+
+_SECONDS, _BYTES, _CHARACTERS = 5, 1 << 30, 1 << 20
+_TRIAL = [
+    {"role": "user", "content": "What is 1 + 1?"},
+    {"role": "assistant", "content": "2"},
+    {"role": "user", "content": "And 2 + 2?"},
+]
+# Runs with jinja2 alone. It knows the tag and the functions that transformers offers to templates.
+_RENDER = """
+import json, resource, sys
+from jinja2 import TemplateError, ext, nodes, sandbox
+seconds, memory = int(sys.argv[1]), int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+
+class Generation(ext.Extension):
+    tags = {"generation"}
+    def parse(self, parser):
+        line = next(parser.stream).lineno
+        return nodes.Scope(parser.parse_statements(["name:endgeneration"], drop_needle=True)).set_lineno(line)
+
+def refuse(message):
+    raise TemplateError(message)
+
+asked = json.load(sys.stdin)
+environment = sandbox.ImmutableSandboxedEnvironment(
+    trim_blocks=True, lstrip_blocks=True, extensions=[Generation, ext.loopcontrols])
+environment.filters["tojson"] = lambda value, **keys: json.dumps(value, ensure_ascii=False)
+environment.globals.update(raise_exception=refuse, strftime_now=lambda form: "2026-01-01")
+try:
+    text = environment.from_string(asked["template"]).render(
+        messages=asked["turns"], add_generation_prompt=True, tools=None, documents=None, **asked["tokens"])
+    print(len(text))
+except TemplateError:  # what a template refuses, or cannot say, is found where it is used
+    print(0)
+"""
+
+
+def try_template(tokenizer: Any) -> None:
+    """Render a short conversation with the tokenizer's chat template in a process with limits on time and memory.
+
+    Raises:
+        ModelError: when it takes more than 5 seconds or 1 GiB, or writes more than a million characters.
+    """
+    asked = {"template": tokenizer.chat_template, "turns": _TRIAL, "tokens": tokenizer.special_tokens_map}
+    command = [sys.executable, "-I", "-c", _RENDER, str(_SECONDS), str(_BYTES)]
+    try:
+        done = subprocess.run(
+            command, input=json.dumps(asked, default=str), capture_output=True, text=True, timeout=4 * _SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        fault = f"takes more than {_SECONDS} s"
+    else:
+        if done.returncode == 0 and int(done.stdout) <= _CHARACTERS:
+            return
+        memory = "MemoryError" in done.stderr
+        fault = f"needs more than {_SECONDS} s or {_BYTES >> 30} GiB" if done.returncode < 0 or memory else "breaks"
+        fault = f"writes {int(done.stdout):,} characters" if done.returncode == 0 else fault
+    raise ModelError(
+        f"the chat template of the tokenizer {fault} for three short turns, so it is broken or hostile, and not used. "
+        "Remove chat_template from the tokenizer's files to use the plain template, or choose another base model."
+    )

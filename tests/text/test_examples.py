@@ -1,0 +1,261 @@
+"""Examples: every row becomes one, or is counted, or is named with what to mend; cases 22 to 31 of the bad inputs."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tailora.errors import DataError
+from tailora.files import Row
+from tailora.recipe import Data
+from tailora.text.examples import Kept, to_examples
+from tailora.text.read import SourceRow
+
+WORDS = st.sampled_from(["", " ", "a", "b", "c"])
+
+
+def turn(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+def kept_of(*values: dict[str, Any], **keys: Any) -> tuple[list[Row], Kept]:
+    rows = [SourceRow(f"rows.jsonl:{number}", row) for number, row in enumerate(values, start=1)]
+    kept = Kept()
+    return list(to_examples(rows, Data(source="rows.jsonl", **keys), "rows.jsonl", kept)), kept
+
+
+def examples_of(*values: dict[str, Any], **keys: Any) -> list[Row]:
+    return kept_of(*values, **keys)[0]
+
+
+def refusals(*values: dict[str, Any], **keys: Any) -> list[str]:
+    with pytest.raises(DataError) as caught:
+        kept_of(*values, **keys)
+    return caught.value.problems
+
+
+@given(st.lists(st.fixed_dictionaries({"question": WORDS, "answer": WORDS}), min_size=1))
+def test_rows_read_are_rows_kept_plus_rows_dropped(values: list[dict[str, str]]) -> None:
+    examples, kept = kept_of(*values)
+    distinct = dict.fromkeys((row["question"], row["answer"]) for row in values)
+    usable = [pair for pair in distinct if pair[0].strip() and pair[1].strip()]
+    assert [(row["prompt"][0]["content"], row["answer"]) for row in examples] == usable
+    assert kept.read == len(values) == len(examples) + kept.dropped.total()
+    assert kept.dropped.counts["empty question"] == sum(not row["question"].strip() for row in values)
+    for reason, count in kept.dropped.counts.items():
+        assert len(kept.dropped.places[reason]) == min(count, 3)
+
+
+def test_dropped_rows_are_counted_by_reason_with_their_first_places() -> None:
+    whole = {"question": "q", "answer": "a"}
+    _, kept = kept_of(
+        whole, whole, {"question": " ", "answer": "a"}, {"question": "q", "answer": None}, whole, whole, whole
+    )
+    assert dict(kept.dropped.counts) == {"exact repeat of an earlier row": 4, "empty question": 1, "empty answer": 1}
+    assert kept.dropped.places["exact repeat of an earlier row"] == ["rows.jsonl:2", "rows.jsonl:5", "rows.jsonl:6"]
+    assert kept.dropped.places["empty question"] == ["rows.jsonl:3"]
+
+
+def test_the_context_follows_the_question_and_nothing_is_added_without_one() -> None:
+    row = {"instruction": "Sum it.", "output": "3"}
+    contexts = ["1, 2", "", " ", None]
+    examples = examples_of(*(row | {"instruction": f"{i}", "input": context} for i, context in enumerate(contexts)))
+    assert [example["prompt"][0]["content"] for example in examples] == ["0\n\n1, 2", "1", "2", "3"]
+
+
+def test_a_column_that_the_first_row_lacks_is_used_all_the_same() -> None:
+    first, second = {"instruction": "a", "output": "b"}, {"instruction": "c", "input": "d", "output": "e"}
+    for rows in ((first, second), (second, first)):
+        contents = {example["prompt"][0]["content"] for example in examples_of(*rows)}
+        assert contents == {"a", "c\n\nd"}
+
+
+def test_texts_are_kept_as_they_are() -> None:
+    (example,) = examples_of({"question": " Où ?\n", "answer": "\tdef f():\r\n  pass "})
+    assert example["prompt"] == [{"role": "user", "content": " Où ?\n"}]
+    assert example["answer"] == "\tdef f():\r\n  pass "
+
+
+def test_an_example_carries_its_place_its_id_and_the_columns_that_are_used_later() -> None:
+    row = {"question": "q", "answer": "a", "id": 7, "topic": "t", "tests": [], "patient": 3, "date": "d", "other": 1}
+    (example,) = examples_of(row, group="patient", unseen="date")
+    plain = {"id": "7", "where": "rows.jsonl:1", "prompt": [{"role": "user", "content": "q"}], "answer": "a"}
+    assert example == {**plain, "topic": "t", "tests": [], "patient": 3, "date": "d"}
+
+
+def test_rows_without_an_id_get_one_from_their_content() -> None:
+    pairs = [{"question": q, "answer": a} for q in "pq" for a in "ab"]
+    forwards, backwards = examples_of(*pairs), examples_of(*reversed(pairs))
+    ids = [row["id"] for row in forwards]
+    assert len(set(ids)) == 4 and ids == [row["id"] for row in reversed(backwards)]
+
+
+@pytest.mark.parametrize("column", ["id", "where", "prompt", "answer", "slice", "cluster", "leaks"])
+@pytest.mark.parametrize("key", ["group", "unseen"])
+def test_29_a_column_named_like_a_part_of_an_example_goes_along_under_another_name(column: str, key: str) -> None:
+    row = {"prompt": "q", "answer": "a", column: "theirs"} | {"prompt": "q", "answer": "a"}
+    (example,), kept = kept_of(row, **{key: column})
+    assert example["prompt"] == [{"role": "user", "content": "q"}] and example["answer"] == "a"
+    assert example[f"source_{column}"] == row[column]
+    assert getattr(kept, key) == f"source_{column}"
+
+
+@pytest.mark.parametrize("value", [1, 1.5, True])
+def test_26_a_value_that_is_no_text_is_refused_with_its_place(value: Any) -> None:
+    found = refusals(
+        {"question": "q", "answer": "a"}, {"question": "q", "answer": value}, {"question": 7, "answer": "a"}
+    )
+    assert found[0].startswith('rows.jsonl:2: column "answer" holds ') and "not text" in found[0]
+    assert found[1].startswith('rows.jsonl:3: column "question" holds int')
+
+
+@pytest.mark.parametrize("value", [["a"], {"a": "b"}, [{"role": "assistant", "content": "a"}] * 2])
+def test_26_a_list_that_is_no_turn_is_refused_with_its_place(value: Any) -> None:
+    (found,) = refusals({"question": "q", "answer": "a"}, {"question": "q", "answer": value})
+    assert found.startswith("rows.jsonl:2: ")
+
+
+def test_22_a_row_without_a_required_column_is_named_with_what_it_has() -> None:
+    (found,) = refusals({"question": "q", "answer": "a"}, {"question": "r", "note": "n"})
+    assert found == "rows.jsonl:2: the row lacks answer; it has: question, note."
+
+
+def test_23_rows_of_other_columns_are_used_where_all_of_them_map_and_noticed() -> None:
+    examples, kept = kept_of({"question": "q", "answer": "a"}, {"prompt": "r", "completion": "b"})
+    assert [(row["prompt"][0]["content"], row["answer"]) for row in examples] == [("q", "a"), ("r", "b")]
+    assert any("rows with other columns" in kind for kind in kept.notices.counts)
+
+
+def test_24_columns_that_are_not_used_are_noticed_once() -> None:
+    _, kept = kept_of(*({"question": f"q{i}", "answer": "a", "date": "d", "url": "u"} for i in range(5)))
+    assert dict(kept.notices.counts) == {"columns that are not used: date, url": 5}
+
+
+def test_27_null_is_no_text_and_drops_the_row() -> None:
+    _, kept = kept_of(
+        {"question": "q", "answer": "a"}, {"question": None, "answer": "b"}, {"question": "r", "answer": None}
+    )
+    assert dict(kept.dropped.counts) == {"empty question": 1, "empty answer": 1}
+
+
+def test_ids_that_stand_twice_are_noticed_and_become_different() -> None:
+    examples, kept = kept_of(*({"id": "same", "question": f"q{i}", "answer": "a"} for i in range(3)))
+    assert len({row["id"] for row in examples}) == 3 and kept.notices.total() == 2
+
+
+def test_a_label_may_be_a_number_where_its_column_says_that_it_is_one() -> None:
+    labels = [0, 1.0, "2.0", "World "]
+    rows = [{"text": f"t{i}", "label": label} for i, label in enumerate(labels)]
+    assert [row["answer"] for row in examples_of(*rows)] == ["0", "1", "2", "World"]
+
+
+def test_the_context_is_the_end_of_the_question() -> None:
+    (example,) = examples_of({"instruction": "Sum it.", "input": "1, 2", "output": "3"})
+    content = example["prompt"][0]["content"]
+    assert content[len(content) - example["context"] :] == "1, 2"
+
+
+def test_marks_of_good_and_bad_answers_are_no_answers() -> None:
+    turns = [turn("user", "q"), turn("assistant", "a")]
+    (found,) = refusals({"messages": turns, "label": True}, {"messages": turns, "label": False})
+    assert "label marks good and bad answers" in found
+
+
+def test_no_rows_are_refused() -> None:
+    with pytest.raises(DataError, match="no rows"):
+        kept_of()
+
+
+def test_a_conversation_ends_with_the_answer_and_keeps_its_earlier_turns() -> None:
+    turns = [turn("system", "s"), turn("user", "u"), turn("assistant", "a"), turn("user", "v"), turn("assistant", "b")]
+    (example,) = examples_of({"messages": turns})
+    assert example["prompt"] == turns[:-1] and example["answer"] == "b"
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [],
+        [turn("assistant", "a")],
+        [turn("user", "u")],
+        [turn("user", "u"), turn("assistant", " ")],
+        [turn("system", "s"), turn("assistant", "a")],
+        [turn("user", " "), turn("assistant", "a")],
+        [turn("user", "u"), turn("assistant", "a") | {"weight": 0}],
+    ],
+)
+def test_30_a_conversation_without_question_or_final_answer_is_dropped_and_counted(turns: list[dict[str, str]]) -> None:
+    examples, kept = kept_of({"messages": turns})
+    assert examples == [] and kept.read == kept.dropped.total() == 1
+
+
+@pytest.mark.parametrize(
+    ("turns", "said"),
+    [
+        (None, "must be a list"),
+        ("text", "must be a list"),
+        ([1], "turn 1: must be"),
+        ([turn("user", "u"), {"role": "assistant"}], "turn 2: must be"),
+        ([turn("tool", "t")], "turn 1: the role is 'tool'"),
+        ([turn("user", "u"), turn("assitant", "a")], "turn 2: the role is 'assitant' (did you mean \"assistant\"?)"),
+        ([turn("user", "u"), {"role": "assistant", "content": None}], "turn 2: the content is NoneType"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}], "turn 1: holds image_url"),
+        ([turn("user", "u"), turn("user", "v"), turn("assistant", "a")], "turn 2: follows another turn of the user"),
+        ([turn("user", "u"), turn("system", "s"), turn("assistant", "a")], "turn 2: a system turn"),
+        ([turn("assistant", "a"), turn("user", "u"), turn("assistant", "b")], "turn 1: the assistant speaks first"),
+    ],
+)
+def test_28_messages_of_another_shape_are_refused_with_the_turn(turns: Any, said: str) -> None:
+    (found,) = refusals({"messages": turns})
+    assert found.startswith('rows.jsonl:1: column "messages"') and said in found
+
+
+def test_28_all_wrong_rows_are_said_at_once() -> None:
+    assert len(refusals(*({"messages": [turn("tool", str(i))]} for i in range(30)))) == 21
+
+
+def test_parts_of_text_are_one_text() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "value": "b"}]
+    (example,) = examples_of({"messages": [{"role": "user", "content": parts}, turn("assistant", "c")]})
+    assert example["prompt"] == [turn("user", "ab")]
+
+
+def test_turns_as_prompt_and_completion_are_a_conversation() -> None:
+    asked, answer = [turn("user", "u")], [turn("assistant", "a")]
+    for completion in (answer, answer[0], "a"):
+        (example,) = examples_of({"prompt": asked, "completion": completion})
+        assert (example["prompt"], example["answer"]) == (asked, "a")
+
+
+@pytest.mark.parametrize("mark", [{"weight": 0}, {"loss_weight": 0.0}, {"train": False}])
+def test_an_answer_that_is_not_to_be_learned_says_so(mark: dict[str, Any]) -> None:
+    turns = [turn("user", "u"), turn("assistant", "a") | mark, turn("user", "v"), turn("assistant", "b")]
+    (example,) = examples_of({"messages": turns})
+    assert [t.get("learn", True) for t in example["prompt"]] == [True, False, True]
+
+
+def test_tests_of_another_shape_are_counted_and_not_carried() -> None:
+    good = [{"input": "f()", "expected": None}]
+    rows = [
+        SourceRow(f"x:{i}", {"prompt": f"p{i}", "completion": f"c{i}", "tests": tests})
+        for i, tests in enumerate([good, "assert f() == 1", [{"input": 1, "expected": 2}], ["f()"]])
+    ]
+    kept = Kept()
+    examples = list(to_examples(rows, Data(source="x"), "x", kept))
+    assert [example.get("tests") for example in examples] == [good, None, None, None]
+    assert kept.unusable_tests == 3
+
+
+@pytest.mark.parametrize("empty", ["", "  ", "noinput", "No input.", "<noinput>", "N/A", None])
+def test_a_placeholder_is_no_context(empty: str | None) -> None:
+    (example,) = examples_of({"instruction": "Ask.", "input": empty, "output": "Answer."})
+    assert example["prompt"] == [{"role": "user", "content": "Ask."}]
+
+
+def test_sharegpt_turns_are_messages_in_other_words() -> None:
+    turns = [("system", "Be brief."), ("human", "Hi?"), ("gpt", "Hi.")]
+    shared = {"conversations": [{"from": role, "value": text} for role, text in turns]}
+    roles = {"system": "system", "human": "user", "gpt": "assistant"}
+    plain = {"messages": [{"role": roles[role], "content": text} for role, text in turns]}
+    assert examples_of(shared) == examples_of(plain)
