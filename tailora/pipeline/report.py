@@ -96,11 +96,29 @@ def _draw(run: Run, comparison: Row, folder: Path) -> dict[str, str]:
     near = tokens["max_length"] < 2 * tokens["longest"]  # a limit far off would only squeeze the picture
     limit = tokens["max_length"] if near else None
     draw("lengths", figures.length_histogram, lengths, prompts, answers, limit)
-    topics = files.read_json(run.folder / "prepare" / "card.json")["topics"]["train"]
-    if topics:
-        rows = [{"topic": topic, "rows": count} for topic, count in topics.items()]
-        draw("topics", figures.bars, rows, topics, "training rows by topic")
+    for name, title, counts in _card_counts(files.read_json(run.folder / "prepare" / "card.json")):
+        if counts:
+            draw(name, figures.bars, [{name: key, "rows": count} for key, count in counts.items()], counts, title)
     return drawn
+
+
+def _card_counts(card: Row) -> list[tuple[str, str, dict[str, int]]]:
+    """Return what the data card counts, as pictures: a name, a title and the bars."""
+    audit = card["audit"]
+    shared = {
+        "repeats but for case": audit["repeats"]["rows"],
+        "near questions": audit["near_questions"]["rows"],
+        "conflicting answers": audit["conflicts"]["rows"],
+        **{f"{leak['split']}: {leak['kind']} as in train": leak["rows"] for leak in audit["leakage"]},
+    }
+    dropped = {f"dropped: {reason}": entry["rows"] for reason, entry in card["dropped"].items()}
+    return [
+        ("rows", "what became of the rows read", {**card["splits"], **dropped}),
+        ("shared", "rows that share something", {kind: rows for kind, rows in shared.items() if rows}),
+        ("domains", "training rows by domain", card["domains"]["train"]),
+        ("labels", "training rows by label", card["labels"].get("train", {})),
+        ("topics", "training rows by topic", card["topics"]["train"]),
+    ]
 
 
 def _examples(run: Run, primary: str) -> list[Row]:

@@ -1,7 +1,10 @@
 """Preparing: nothing leaks, nothing vanishes, and every real data set becomes a card or an error to act on."""
 
 import json
+import os
 import random
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -210,3 +213,50 @@ def test_the_fifty_rows_of_a_leaked_test_file_are_all_found(prepared: Prepare) -
     sampled = {row["prompt"][0]["content"] for row in [*splits.train, *splits.val]}
     shared = [row for row in splits.test if row["prompt"][0]["content"] in sampled]
     assert shared and all(row["leaks"] == "same pair" for row in shared)
+
+
+# Puts a data set into the cache of `datasets` as a download from the hub would, and prepares it by its hub id.
+FROM_THE_HUB = """
+import json, shutil, sys
+from pathlib import Path
+from datasets import load_dataset
+from tailora.pipeline import prepare
+from tailora.recipe import parse_recipe
+
+cache, rows = Path(sys.argv[1]), sys.argv[2]
+load_dataset("json", data_files=rows)
+(made,) = [path.parent for path in cache.rglob("dataset_info.json")]
+kept = cache / "somebody___questions" / "default" / "0.0.0" / made.name
+shutil.copytree(made, kept)
+(kept / "json-train.arrow").rename(kept / "questions-train.arrow")
+info = json.loads((kept / "dataset_info.json").read_text())
+info["splits"]["train"]["dataset_name"] = info["dataset_name"] = "questions"
+(kept / "dataset_info.json").write_text(json.dumps(info))
+prepare(parse_recipe({"name": "hub", "data": {"source": "somebody/questions"}}), cache / "runs")
+"""
+
+
+def offline(tmp_path: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "HF_DATASETS_CACHE": str(tmp_path),
+        "HF_HUB_OFFLINE": "1",
+    }
+    return subprocess.run([sys.executable, *command], env=environment, cwd=tmp_path, capture_output=True, text=True)
+
+
+def test_a_data_set_of_the_hub_that_has_every_row_twice_is_found_out(tmp_path: Path) -> None:
+    rows = rows_of(60)
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows + rows), "utf-8")
+    done = offline(tmp_path, "-c", FROM_THE_HUB, str(tmp_path), str(tmp_path / "rows.jsonl"))
+    assert done.returncode == 0, done.stderr
+    card = json.loads((tmp_path / "runs" / "hub" / "prepare" / "card.json").read_text("utf-8"))
+    assert card["rows"] == {"read": 120, "kept": 60, "dropped": 60}
+
+
+def test_a_hub_id_that_nobody_gives_is_an_error_to_act_on(tmp_path: Path) -> None:
+    (tmp_path / "hub.toml").write_text('name = "hub"\n[data]\nsource = "nobody/nothing"\n')
+    done = offline(tmp_path, "-m", "tailora", "prepare", "hub.toml")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "nobody/nothing is no file here, and the data hub does not give us" in done.stderr
