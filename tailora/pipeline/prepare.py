@@ -40,6 +40,8 @@ class Prepared:
     near: near.Near
     division: Division
     leaks: dict[str, dict[str, set[int]]]
+    content: Content
+    code: Counter[str]
 
 
 def prepare(recipe: Recipe, root: Path = RUNS) -> Splits:
@@ -159,26 +161,33 @@ def _divided(rows: RowFile, own: dict[str, range], kept: Kept, data: Data) -> Pr
         name: {kind: numbers & set(part) for kind, numbers in found.items()}
         for name, part in (("val", division.val), ("test", division.test))
     }
-    return Prepared(rows, own, kept, marks, groups, division, leaks)
+    content, code = Content(), Counter({"fenced": 0, "parse_as_they_are": 0, "parse_unfenced": 0})
+    for row in rows:
+        content.look_at(row)
+        _count_code(row["answer"], code)
+    return Prepared(rows, own, kept, marks, groups, division, leaks, content, code)
 
 
 def _write_splits(prepared: Prepared, folder: Path) -> dict[str, dict[str, Counter[str]]]:
     """Write the splits, test rows with what they share with train; returns how often each topic and domain occurs."""
-    marked = {i: kind for kind in near.KINDS[::-1] for i in prepared.leaks["test"][kind]}
-    counts: dict[str, dict[str, Counter[str]]] = {}
-    for name, numbers in prepared.division.numbers().items():
-        seen = counts[name] = {"topic": Counter(), "domain": Counter(), "answer": Counter()}
-
-        def rows(name: str = name, numbers: list[int] = numbers, seen: dict[str, Counter[str]] = seen) -> Iterator[Row]:
-            for i, row in zip(numbers, prepared.division.rows(name, prepared.rows), strict=True):
-                for column in ("topic", "domain"):
-                    if column in row:
-                        seen[column][str(row[column])] += 1
-                seen["answer"][row["answer"][:64]] += 1
-                yield row | {"leaks": marked[i]} if name == "test" and i in marked else row
-
-        files.write_jsonl(folder / f"{name}.jsonl", rows())
+    counts = {
+        name: {"topic": Counter[str](), "domain": Counter[str](), "label": Counter[str]()} for name in Splits._fields
+    }
+    for name, seen in counts.items():
+        files.write_jsonl(folder / f"{name}.jsonl", _marked_rows(prepared, name, seen))
     return counts
+
+
+def _marked_rows(prepared: Prepared, name: str, seen: dict[str, Counter[str]]) -> Iterator[Row]:
+    leaks = {i: kind for kind in near.KINDS[::-1] for i in prepared.leaks["test"][kind]} if name == "test" else {}
+    numbers, labels = prepared.division.numbers()[name], prepared.content.labels()
+    for i, row in zip(numbers, prepared.division.rows(name, prepared.rows), strict=True):
+        for column in ("topic", "domain"):
+            if column in row:
+                seen[column][str(row[column])] += 1
+        if labels:
+            seen["label"][row["answer"]] += 1
+        yield row | {"leaks": leaks[i]} if i in leaks else row
 
 
 def _load_splits(run: Run, sources: Sources) -> Splits:
@@ -196,12 +205,8 @@ def make_card(prepared: Prepared, sources: Sources, counts: dict[str, dict[str, 
     """Return what a reader must know of the data: counts, drops with reasons and places, lengths, topics, findings."""
     kept, rows, division = prepared.kept, prepared.rows, prepared.division
     numbers = division.numbers()
-    content, code = Content(), {"fenced": 0, "parse_as_they_are": 0, "parse_unfenced": 0}
-    for row in rows:
-        content.look_at(row)
-        _count_code(row["answer"], code)
-    labels = {name: dict(seen["answer"].most_common()) for name, seen in counts.items()} if content.labels() else {}
-    seen = card_of(content)
+    labels = {name: dict(seen["label"].most_common()) for name, seen in counts.items() if seen["label"]}
+    seen = card_of(prepared.content)
     return {
         "sources": [
             {"path": str(source), "sha256": source.sha256(), "domain": domain, "split": split}
@@ -220,7 +225,8 @@ def make_card(prepared: Prepared, sources: Sources, counts: dict[str, dict[str, 
         "domains": {name: dict(seen["domain"].most_common()) for name, seen in counts.items()},
         "labels": labels,
         "characters": seen["characters"],
-        "audit": _audit(prepared) | {"findings": seen["findings"], "scripts": seen["scripts"], "code": code},
+        "audit": _audit(prepared)
+        | {"findings": seen["findings"], "scripts": seen["scripts"], "code": dict(prepared.code)},
         "rows_with_tests": seen["rows_with_tests"],
         "rows_with_unusable_tests": kept.unusable_tests,
         "earlier_assistant_turns": seen["earlier_assistant_turns"],
@@ -249,7 +255,7 @@ def _remarks(prepared: Prepared) -> list[str]:
     return remarks
 
 
-def _count_code(answer: str, code: dict[str, int]) -> None:
+def _count_code(answer: str, code: Counter[str]) -> None:
     fenced = metrics.has_fence(answer)
     as_it_is = metrics.parses(answer)
     code["fenced"] += fenced

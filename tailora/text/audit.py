@@ -144,8 +144,10 @@ def label_problems(labels: dict[str, dict[str, int]]) -> list[str]:
     if len(everywhere) > 1 and most > _LOPSIDED * total:
         problems.append(f"{most / total:.1%} of the rows have the label {common!r}: always saying it is hard to beat")
     for split in ("val", "test"):
-        unseen = [label for label in labels.get(split, {}) if label not in labels["train"] and everywhere[label] > 1]
-        starts = [_first_number(labels[part]) for part in ("train", split)]
+        unseen = [
+            label for label in labels.get(split, {}) if label not in labels.get("train", {}) and everywhere[label] > 1
+        ]
+        starts = [_first_number(labels.get(part, {})) for part in ("train", split)]
         if unseen and None not in starts and starts[0] != starts[1]:
             problems.append(
                 f"labels count from {starts[0]} in train and from {starts[1]} in {split}, so the same number means "
