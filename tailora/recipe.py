@@ -66,6 +66,10 @@ class Data(Section):
             for stem, source in zip(stems, self.source, strict=True)
         ]
 
+    def shown(self) -> str:
+        """Return the names of all sources as one text."""
+        return ", ".join(source for _, source in self.sources())
+
     @field_validator("source", mode="before")
     @classmethod
     def _sources_are_named(cls, source: Any) -> Any:

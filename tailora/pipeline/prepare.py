@@ -16,8 +16,7 @@ from tailora.run import RUNS, Run
 from tailora.text import near
 from tailora.text.audit import Content, card_of, label_problems
 from tailora.text.budget import fit_rows
-from tailora.text.columns import Columns
-from tailora.text.examples import REPEAT, Kept, to_examples
+from tailora.text.examples import REPEAT, Kept, spell, to_examples
 from tailora.text.read import Source, locate_source, read_rows
 from tailora.text.split import Division, Splits, divide, weighted
 
@@ -75,8 +74,8 @@ def locate_sources(data: Data) -> Sources:
     }
     sources: Sources = {}
     problems: list[str] = []
-    for split, listed in named.items():
-        for domain, name in listed:
+    for split, names in named.items():
+        for domain, name in names:
             try:
                 source = locate_source(name, "data.source" if split == "train" else f"data.{split}")
                 sources.setdefault(split, []).append((domain, source))
@@ -213,7 +212,9 @@ def make_card(prepared: Prepared, sources: Sources, counts: dict[str, dict[str, 
             for split, listed in sources.items()
             for domain, source in listed
         ],
-        "columns": _columns(kept),
+        "columns": {spell(columns): count for columns, count in kept.columns.most_common()},
+        "group": kept.group,
+        "unseen": kept.unseen,
         "rows": {"read": kept.read, "kept": len(rows), "dropped": kept.dropped.total()},
         "dropped": kept.dropped.card(),
         "notices": kept.notices.card(),
@@ -231,12 +232,6 @@ def make_card(prepared: Prepared, sources: Sources, counts: dict[str, dict[str, 
         "rows_with_unusable_tests": kept.unusable_tests,
         "earlier_assistant_turns": seen["earlier_assistant_turns"],
     }
-
-
-def _columns(kept: Kept) -> dict[str, str]:
-    (columns, _), *_ = kept.columns.most_common(1) or [(Columns(), 0)]
-    named = {**vars(columns), "group": kept.group, "unseen": kept.unseen}
-    return {key: name for key, name in named.items() if name is not None}
 
 
 def _remarks(prepared: Prepared) -> list[str]:

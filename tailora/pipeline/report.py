@@ -42,6 +42,7 @@ def _tell(run: Run, folder: Path) -> dict[str, Any]:
     return {
         "name": run.recipe.name,
         "recipe": run.recipe.model_dump(mode="json"),
+        "source": run.recipe.data.shown(),
         "asked": (run.folder / "recipe.toml").read_text("utf-8"),
         "verdict": comparison["verdict"],
         "headline": words.headline(comparison),

@@ -36,7 +36,10 @@ def warnings(card: Row) -> list[str]:
 
 
 def _columns(card: Row) -> str:
-    return ", ".join(f"{key} = {name}" for key, name in card["columns"].items())
+    found = card["columns"]
+    others = ", ".join(f"{key} = {card[key]}" for key in ("group", "unseen") if card[key])
+    parts = [mapping if len(found) == 1 else f"{mapping} ({rows:,} rows)" for mapping, rows in found.items()]
+    return "; ".join(parts) + (f", {others}" if others else "")
 
 
 def _bracketed(slices: dict[str, int]) -> str:
@@ -64,8 +67,7 @@ def _found(found: Row, about: str = "") -> str:
         return "none"
     more = " …" if found["rows"] > len(found["places"]) else ""
     places = ", ".join(re.sub(r"[^\s~]*/", "", place) for place in found["places"])  # the folder stands under "source"
-    counted = f"{found['rows']:,} row{'s' * (found['rows'] != 1)}"
-    return f"{counted}{' ' + about if about else ''} ({places}{more})"
+    return f"{_rows(found['rows'])}{' ' + about if about else ''} ({places}{more})"
 
 
 def card_table(run: Path) -> list[tuple[str, str]]:
@@ -144,18 +146,22 @@ def budget_lines(budgets: dict[str, Row], remarks: list[str]) -> list[str]:
         f"{learned['longest']:,}, max_length is {learned['max_length']:,}"
     ]
     for name, budget in budgets.items():
-        lines += [f"{name}: {line}" for line in _losses(budget)]
+        lines += [f"{name} split: {line}" for line in _losses(budget)]
     return lines + remarks
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' * (count != 1)}"
 
 
 def _losses(budget: Row) -> list[str]:
     lines = []
     if budget["shortened"]:
         lines.append(
-            f"the context of {budget['shortened']:,} rows was shortened by {budget['cut']:,} tokens, so that they fit"
+            f"{_rows(budget['shortened'])} fit with a shorter context: {budget['cut']:,} tokens of it were cut off"
         )
     if budget["too_long"]:
-        lines.append(f"{budget['too_long']:,} rows are too long and were left out; no answer is ever cut")
+        lines.append(f"{_rows(budget['too_long'])} too long and left out; no answer is ever cut")
     if budget["suggested"]:
         lines.append(
             f"99 % of the rows would fit whole with model.max_length = {budget['suggested']}, if the model reads so far"
@@ -173,7 +179,7 @@ def headline(comparison: Row) -> list[str]:
     lines = [_sentence(entry) for entry in comparison["metrics"] if entry["metric"] == comparison["primary"]]
     lines.append(_forgetting(comparison["forgetting"]))
     lines += [f"{name} is absent: {reason}" for name, reason in comparison["absent"].items()]
-    lines += [f"test: {line}" for line in _losses(comparison["rows"])]
+    lines += [f"test split: {line}" for line in _losses(comparison["rows"])]
     if comparison["rows"]["not_asked"]:
         lines.append(f"{comparison['rows']['not_asked']:,} test rows were not asked (evaluate.rows)")
     return lines

@@ -116,7 +116,7 @@ class _Mapping:
             lacking = " and ".join(sorted(self._usual.required() - names))
             raise DataError(f"{row.where}: the row lacks {lacking}; it has: {', '.join(row.values) or 'nothing'}.")
         if columns.required() != self._usual.required():
-            self._notices.add(f"rows with other columns: {listed(columns)}", row.where)
+            self._notices.add(f"rows with other columns: {spell(columns)}", row.where)
         return columns
 
     def _detect(self, names: list[str]) -> Columns | None:
@@ -128,7 +128,7 @@ class _Mapping:
             return None
 
 
-def listed(columns: Columns) -> str:
+def spell(columns: Columns) -> str:
     """Return the columns as "prompt = question, answer = reply"."""
     return ", ".join(f"{key} = {name}" for key, name in vars(columns).items() if name is not None)
 

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from tailora.errors import DataError, RunError
 from tailora.pipeline import evaluate, prepare, report, run, train
 from tailora.pipeline.evaluate import compare
-from tailora.recipe import Recipe, describe_recipe
+from tailora.recipe import Recipe, describe_recipe, load_recipe
 from tailora.tasks.generate import METRICS
 
 MakeRecipe = Callable[..., Recipe]
@@ -271,3 +271,16 @@ def test_more_than_one_row_in_twenty_unusable_stops_and_repeats_do_not_count(
         DataError, match=r"6 of 106 rows cannot be used, more than 5%: 6 empty answer \(.*rows\.jsonl:101"
     ):
         prepare(write(rows + [{"prompt": f"no answer {i}", "completion": ""} for i in range(6)]), tmp_path / "many")
+
+
+def test_a_run_over_several_sources_reports_them_with_their_domains(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    asked = make_recipe()
+    rows = Path(asked.data.source).read_text().splitlines(keepends=True)
+    (tmp_path / "one.jsonl").write_text("".join(rows[:30]))
+    (tmp_path / "two.jsonl").write_text("".join(rows[30:]))
+    sources = {"<first>": str(tmp_path / "one.jsonl"), "second": str(tmp_path / "two.jsonl")}
+    asked = make_recipe(**{"data.source": sources, "data.weights": {"second": 2}, "train.epochs": 1})
+    page = run(asked, tmp_path / "runs")
+    assert (page.parent / "figures" / "domains.png").exists()
+    assert "one.jsonl" in page.read_text("utf-8") and "<first>" not in page.read_text("utf-8")
+    assert load_recipe(str(page.parents[1] / "recipe.toml")).data == asked.data
