@@ -132,14 +132,16 @@ class Run:
                 f"{self.folder}: process {number} is writing this run; wait until it has ended, or choose another name."
             ) from None
         try:
-            holder.write_text(str(os.getpid()))
+            if lock.lock_counter == 1:
+                files.write_text(holder, str(os.getpid()))
             yield
         except OSError as error:
             if not files.lacks_space(error):
                 raise
+            free = shutil.disk_usage(folder).free / 2**20
             raise RunError(
-                f"{self.folder}: there is no room to write ({error}; {shutil.disk_usage(folder).free / 2**20:,.1f} MiB "
-                "free). What was saved before is whole: make room, then the same command goes on from there."
+                f"{self.folder}: there is no room to write ({error.strerror}; {free:,.1f} MiB free). What "
+                "was saved before is whole: make room, then the same command goes on from there."
             ) from error
         finally:
             lock.release()

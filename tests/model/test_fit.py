@@ -161,8 +161,7 @@ def test_weights_that_have_diverged_are_never_kept(tmp_path: Path) -> None:
 def test_patience_ends_a_training_that_gains_nothing(tmp_path: Path) -> None:
     plain, rows, _ = train_toy(tmp_path / "plain", adapted(), epochs=12, lr=0.05)
     losses = [row["loss"] for row in rows if row["split"] == "val"]
-    stale = [sum(1 for loss in losses[: epoch + 1][::-1]) - 1 - losses[: epoch + 1].index(min(losses[: epoch + 1]))
-             for epoch in range(len(losses))]  # fmt: skip
+    stale = [epoch - losses.index(min(losses[: epoch + 1])) for epoch in range(len(losses))]
     for patience in (1, 3):
         fitted, cut, _ = train_toy(tmp_path / str(patience), adapted(), epochs=12, lr=0.05, patience=patience)
         assert fitted.epochs == stale.index(patience) < plain.epochs == 12
