@@ -10,8 +10,8 @@ from accelerate import tracking
 
 from tailora.errors import RunError
 from tailora.files import Row
-from tailora.run import Run
 from tailora.recipe import parse_recipe
+from tailora.run import Run
 from tailora.track import check_trackers, trackers
 
 ROWS: list[Row] = [
