@@ -127,7 +127,7 @@ tags: [lora, tailora]
 
 A LoRA adapter (rank {recipe.lora.rank}, alpha {recipe.lora.alpha:g}) for `{recipe.model.base}`, trained with tailora
 on `{recipe.data.source}`: {budget["rows"]:,} rows and {budget["targets"]:,} answer tokens an epoch,
-{recipe.train.epochs} epochs, peak learning rate {recipe.train.lr:g}. The weights of epoch
+{fitted["epochs"]} epochs, peak learning rate {recipe.train.lr:g}. The weights of epoch
 {fitted["best_epoch"]} were kept: validation loss {fitted["best_val_loss"]:.4f} nats per token,
 {fitted["first_val_loss"]:.4f} before training.
 

@@ -1,5 +1,7 @@
 import itertools
 import json
+import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from tailora import recipe
-from tailora.errors import RunError
+from tailora.errors import RunError, Stopped
 from tailora.model.fit import LossSum, accumulate, fit, validate
 from tailora.model.lora import add_lora, trainable
 from tailora.run import Stage
@@ -181,6 +183,45 @@ def test_zero_save_minutes_make_a_checkpoint_after_every_step_and_two_are_kept(t
     kept = {path.name for path in (tmp_path / "checkpoints").iterdir()}
     assert kept == {"step-5", "step-6-validated"}
     assert seen == {"step-0", "step-0-validated", "step-1", "step-2", "step-3", "step-4", "step-5"}
+
+
+def interrupting(every: int) -> Any:
+    """Return the task's loss; at each so many calls, in training or validation, a SIGTERM comes if it is waited for."""
+    calls = itertools.count(1)
+
+    def loss(network: Any, samples: list[Any]) -> LossSum:
+        if next(calls) % every == 0 and signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+            signal.raise_signal(signal.SIGTERM)
+        return TASK.loss(network, samples)
+
+    return loss
+
+
+def fit_again_and_again(folder: Path, loss: Any, **settings: Any) -> tuple[Any, dict[str, torch.Tensor], int]:
+    """Train until nothing interrupts it; returns how it went, the weights, and the number of starts."""
+    folder.mkdir()
+    chosen = recipe.Train(**{"epochs": 8, "lr": 0.05, "batch_size": 4, **settings})
+    for start in itertools.count(1):
+        model = add_lora(toy_model(), recipe.Lora(rank=4, dropout=0.1), chosen.seed)
+        try:
+            fitted = fit(model, toy_samples(10), toy_samples(4, seed=1), loss, chosen, Stage(folder))
+        except Stopped as stopped:
+            assert stopped.signal == signal.SIGTERM
+        else:
+            return replace(fitted, seconds=0.0), trainable(model), start
+    raise AssertionError
+
+
+@pytest.mark.parametrize("patience", [None, 3])
+def test_stops_change_neither_the_weights_that_are_kept_nor_when_patience_ends(
+    tmp_path: Path, patience: int | None
+) -> None:
+    asked = {"patience": patience, "micro_tokens": 64}  # so that a step or validation can be interrupted in its middle
+    whole, weights, starts = fit_again_and_again(tmp_path / "whole", TASK.loss, **asked)
+    assert starts == 1 and 0 < whole.best_epoch < whole.epochs  # so that the best weights outlive a start
+    cut, cut_weights, starts = fit_again_and_again(tmp_path / "cut", interrupting(every=17), **asked)
+    assert starts > 3 and cut == whole
+    assert all(torch.equal(weights[name], cut_weights[name]) for name in weights)
 
 
 def too_much(limit: int) -> Any:
