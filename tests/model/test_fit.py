@@ -252,6 +252,34 @@ def test_out_of_memory_halves_the_micro_batch_before_the_first_step_and_not_the_
     assert all(torch.equal(finals[0][name], finals[1][name]) for name in finals[0])
 
 
+def test_a_step_that_runs_out_of_memory_midway_is_taken_again_from_its_beginning(tmp_path: Path) -> None:
+    states: list[torch.Tensor] = []
+    calls = itertools.count(1)
+
+    def full_in_the_middle(network: Any, samples: list[Any]) -> LossSum:
+        states.append(torch.get_rng_state())
+        part = TASK.loss(network, samples)
+        torch.rand(3)  # as dropout would draw
+        if next(calls) == fails:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return part
+
+    logs = []
+    # Two calls and one to try out, one for the first validation, two a step: the eighth is in the middle of step 2.
+    for fails in (0, 8):
+        states.clear()
+        calls = itertools.count(1)
+        folder = tmp_path / str(fails)
+        folder.mkdir()
+        fit_poisoned(folder, adapted(), full_in_the_middle, batch_size=6, micro_tokens=100)
+        logs.append([json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()])
+    assert torch.equal(states[8], states[6]) and not torch.equal(states[7], states[6])
+    assert [row["split"] for row in logs[0]] == [row["split"] for row in logs[1]]
+    for whole, again in zip(*logs, strict=True):
+        for key in {"loss", "grad_norm"} & whole.keys():
+            assert again[key] == pytest.approx(whole[key], rel=1e-3)
+
+
 def test_a_row_that_no_memory_holds_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
     longest = max(len(sample.tokens) for sample in toy_samples(12))
     with pytest.raises(RunError, match=rf"a row of {longest} tokens does not fit.*model\.max_length"):
