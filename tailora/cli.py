@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tailora.errors import ModelError, RecipeError, TailoraError, plain
+from tailora.errors import ModelError, RecipeError, Stopped, TailoraError, plain
 
 if TYPE_CHECKING:
     from tailora.recipe import Recipe
+    from tailora.run import Run
 
 app = typer.Typer(
     name="tailora",
@@ -39,9 +40,10 @@ def run_command(
     recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFAULT_RUNS, fresh: Fresh = False
 ) -> None:
     """Prepare, train, evaluate and report; finished stages are not done again."""
-    asked = _open(recipe, overrides, runs, "prepare" if fresh else None)
-    for verb in (_prepare, _train, _evaluate, _report):
-        verb(asked, runs)
+    run = _open(recipe, overrides, runs, "prepare" if fresh else None)
+    with run.lock():
+        for verb in (_prepare, _train, _evaluate, _report):
+            verb(run.recipe, runs)
 
 
 def _stage_command(verb: str, act: Callable[["Recipe", Path], None], text: str) -> None:
@@ -50,12 +52,12 @@ def _stage_command(verb: str, act: Callable[["Recipe", Path], None], text: str) 
         recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFAULT_RUNS, fresh: Fresh = False
     ) -> None:
         needs = {"prepare": ("data",), "report": ()}.get(verb, ("data", "base"))
-        act(_open(recipe, overrides, runs, verb if fresh else None, needs), runs)
+        act(_open(recipe, overrides, runs, verb if fresh else None, needs).recipe, runs)
 
 
 def _open(
     name: str, overrides: list[str] | None, runs: Path, again: str | None, needs: tuple[str, ...] = ("data", "base")
-) -> "Recipe":
+) -> "Run":
     """Load a recipe, check that what it `needs` exists, and open its run; forget stages that are to be done again."""
     from tailora.model.load import locate_base
     from tailora.pipeline.prepare import locate_sources
@@ -70,7 +72,7 @@ def _open(
     run = Run.open(recipe, runs, fresh=again is not None)
     if again:
         run.forget(again)
-    return recipe
+    return run
 
 
 def _prepare(recipe: "Recipe", runs: Path) -> None:
@@ -150,7 +152,7 @@ def show_data(recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFA
     from tailora.pipeline.prepare import count_tokens
     from tailora.pipeline.words import card_table
 
-    asked = _open(recipe, overrides, runs, None, ("data",))
+    asked = _open(recipe, overrides, runs, None, ("data",)).recipe
     prepare(asked, runs)
     try:
         tokens = count_tokens(asked, runs)
@@ -174,7 +176,7 @@ def show_row(
 
     from tailora.pipeline.prepare import seen_by_model
 
-    asked = _open(recipe, overrides, runs, None)
+    asked = _open(recipe, overrides, runs, None).recipe
     pieces, counts = seen_by_model(asked, number, runs)
     text = Text()
     for piece, is_learned in pieces:
@@ -204,7 +206,11 @@ class _Teller(logging.Handler):
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 2 a mistake the user can mend, 1 ours, 130 interrupted."""
+    """Run the command line.
+
+    Exit codes: 0 done, 2 a mistake the user can mend, 1 ours, 130 interrupted, 143 terminated; after either of the
+    last two the same command goes on.
+    """
     teller = logging.getLogger("tailora")
     teller.setLevel(logging.INFO)
     teller.addHandler(_Teller())
@@ -214,5 +220,8 @@ def main() -> None:
         for problem in error.problems:
             sys.stderr.write(f"error: {plain(problem)}\n")
         sys.exit(2)
+    except Stopped as stopped:
+        sys.stderr.write(f"{stopped}\n")
+        sys.exit(128 + stopped.signal)
     except KeyboardInterrupt:
         sys.exit(130)

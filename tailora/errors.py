@@ -8,6 +8,8 @@ TailoraError
 
 Each message says what, where, what was found and what to write instead. The command line prints it as one
 paragraph and exits with 2; anything else is our fault and exits with 1.
+
+`Stopped` is no error: somebody asked for an end, and what was done is saved.
 """
 
 import difflib
@@ -37,6 +39,14 @@ class ModelError(TailoraError, ValueError):
 
 class RunError(TailoraError, RuntimeError):
     """A run folder is not in the state that a stage needs."""
+
+
+class Stopped(BaseException):
+    """A signal asked for a stop and the work is saved; no `except Exception` on the way may hold it up."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        self.signal = signal
+        super().__init__(message)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -1,11 +1,14 @@
-"""Files that are either whole or absent: atomic writes, JSON and JSONL, hashes, names that become paths."""
+"""Files and folders that are either whole or absent: atomic writes, JSON and JSONL, hashes, names that become paths."""
 
+import errno
 import hashlib
 import json
 import os
 import re
+import shutil
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, overload
 
@@ -13,6 +16,8 @@ from tailora.errors import RecipeError, RunError
 
 Row = dict[str, Any]
 
+MANIFEST = "manifest.json"
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk full, quota used up, larger than this process may write
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -164,3 +169,70 @@ def sha256(path: Path) -> str:
 def fingerprint(*parts: str) -> str:
     """Return a short stable hash of texts: 16 hex digits, the same on every machine and run."""
     return hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Fill a folder that is seen as `path` only when it is whole and on disk, and that can be checked later.
+
+    Yields the folder to fill. A manifest with the SHA-256 of each file is written last, then the folder is renamed;
+    killed before that, a hidden folder beside it is all that is left.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    remove_folder(partial)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        write_json(partial / MANIFEST, {file.name: sha256(file) for file in sorted(partial.iterdir())})
+    except BaseException:
+        remove_folder(partial)
+        raise
+    sync_tree(partial)
+    partial.rename(path)
+    sync(path.parent)
+
+
+def damage(folder: Path) -> str | None:
+    """Say what is wrong with a folder made by `whole_folder`, or return None when each file is as it was written."""
+    try:
+        manifest = read_json(folder / MANIFEST)
+    except RunError:
+        return f"{MANIFEST} is missing or damaged"
+    for name, digest in manifest.items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if sha256(folder / name) != digest:
+            return f"{name} has changed since it was written"
+    return None
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder where there is one; killed midway, nothing half removed is left under its name."""
+    if path.is_dir():
+        hidden = path.with_name(f".{path.name.lstrip('.')}.removed")
+        shutil.rmtree(hidden, ignore_errors=True)
+        path.rename(hidden)
+        shutil.rmtree(hidden)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on disk."""
+    if os.name == "nt" and path.is_dir():  # Windows cannot open folders
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Wait until everything in `folder` is on disk, the folder itself included."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        sync(path)
+    sync(folder)
+
+
+def lacks_space(error: OSError) -> bool:
+    """Say whether a write failed because there is no room for it."""
+    return error.errno in _NO_SPACE

@@ -58,6 +58,15 @@ def peak_memory_bytes() -> int | None:
     return peak if platform.system() == "Darwin" else peak * 1024
 
 
+def held_memory_bytes() -> int:
+    """Return the memory that training has needed so far: the most held on the GPU where there is one, else by us."""
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return peak_memory_bytes() or 0
+
+
 def device() -> str:
     """Return "cuda" where a GPU is usable, else "cpu"."""
     import torch

@@ -142,13 +142,23 @@ class Train(Section):
     micro_tokens: int = Field(default=2048, ge=1)
     """Most tokens, padding included, in one forward pass. Changes memory and speed, not the result."""
     warm_up: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the steps in which the rate rises linearly; a cosine brings it down to zero afterwards."""
+    """Share of the steps in which the rate rises linearly, before `schedule` takes over."""
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    """How the rate goes on after warm-up: half a cosine or a line down to zero, no change, or no change until a last
+    fifth of falling ("wsd": warm-up, stable, decay)."""
     weight_decay: float = Field(default=0.0, ge=0)
     """AdamW's decoupled weight decay."""
     clip: float = Field(default=1.0, gt=0)
     """Largest gradient norm; longer gradients are scaled down to it."""
     seed: int = 0
     """Seed of the adapter's first weights, the order of rows and dropout."""
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after this many validations in a row (one an epoch) without a lower loss; never when left out."""
+    save_minutes: float = Field(default=5.0, ge=0)
+    """Minutes between checkpoints, 0 for one after every step; there is always one after each validation and on a stop
+    (Ctrl-C, SIGTERM). An interrupted training goes on from the newest one."""
+    trackers: list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = []
+    """Where the rows of `log.jsonl` are sent besides: "tensorboard", "wandb", "mlflow", "trackio"."""
 
 
 class Evaluate(Section):

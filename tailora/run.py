@@ -3,16 +3,21 @@
 A stage works in `<stage>.partial/` and the folder is renamed when it is whole, so a stage folder that exists is
 finished. Its `stage.json` says which recipe values made it; `run.json` gathers all of them. A run refuses to mix:
 a finished stage made from other values is an error until it is made again (`--fresh`) or the run gets a new name.
+Only one process at a time writes a run.
 """
 
 import logging
+import os
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from tailora import files, machine
@@ -27,6 +32,8 @@ STAGES: dict[str, tuple[str, ...]] = {
     "report": ("task", "data", "model", "lora", "train", "evaluate"),
 }
 
+# Keys that change no result: what was made with one value of them is not made again for another.
+NEUTRAL = ("train.save_minutes", "train.trackers")
 
 RUNS = Path("runs")
 
@@ -37,11 +44,43 @@ class Stage:
 
     folder: Path
     facts: dict[str, Any] = field(default_factory=dict)
+    made_from: dict[str, Any] = field(default_factory=dict)
+    """What its result depends on: recipe values by key, and what the stage adds, such as fingerprints."""
+    listeners: list[Callable[[files.Row], None]] = field(default_factory=list)
+    """Called with each row of the log."""
+    seconds: float = 0.0
+    """Spent on it by earlier processes that were interrupted."""
 
     def log(self, row: files.Row) -> None:
         """Append one row to the stage's `log.jsonl`."""
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
+        with self._log.open("a", encoding="utf-8") as file:
             file.write(files.json_line(row))
+        for listener in self.listeners:
+            listener(row)
+
+    def log_bytes(self) -> int:
+        """Return the length of the log, once that much of it is on disk."""
+        if not self._log.exists():
+            return 0
+        files.sync(self._log)
+        return self._log.stat().st_size
+
+    def cut_log(self, length: int) -> None:
+        """Drop what was logged after the first `length` bytes; raise RunError when the log is shorter."""
+        found = self._log.stat().st_size if self._log.exists() else 0
+        if found < length:
+            raise RunError(f"{self._log} has lost rows: {found:,} bytes of {length:,}. Start anew with --fresh.")
+        if found:
+            os.truncate(self._log, length)
+
+    def say(self, line: str) -> None:
+        """Tell the user something at once, and keep it among the facts."""
+        self.facts.setdefault("notes", []).append(line)
+        logging.getLogger(f"tailora.{self.folder.name.removesuffix('.partial')}").warning(line)
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "log.jsonl"
 
 
 @dataclass(frozen=True)
@@ -58,18 +97,54 @@ class Run:
         With `fresh`, finished stages made from other values are removed, and those that follow them.
 
         Raises:
-            RunError: when a finished stage was made from other values; names the first differing key.
+            RunError: when a finished stage was made from other values; names the first differing key. Or when there
+                is something to change and another process works on the run.
         """
         run = cls(root / files.checked_name(recipe.name, "name"), recipe)
         run.folder.mkdir(parents=True, exist_ok=True)
         stale = [stage for stage in STAGES if run.is_done(stage) and run._difference(stage)]
         if stale and not fresh:
             raise RunError(f"{run.folder}: {run._difference(stale[0])}")
-        if stale:
-            run.forget(stale[0])
-        files.write_text(run.folder / "recipe.toml", _asked(recipe))
-        run._gather()
+        if stale or not run._is_described():
+            with run.lock():
+                if stale:
+                    run.forget(stale[0])
+                files.write_text(run.folder / "recipe.toml", _asked(recipe))
+                run._gather()
         return run
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep all other processes from writing this run; a holder may take it again. Freed by the end of the process.
+
+        Raises:
+            RunError: at once when another process holds it, with its number; or when a write finds no room.
+        """
+        import filelock
+
+        folder = self.folder.resolve()
+        lock, holder = filelock.FileLock(folder / ".lock", timeout=0, is_singleton=True), folder / ".lock.pid"
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            number = holder.read_text() if holder.exists() else "unknown"
+            raise RunError(
+                f"{self.folder}: process {number} is writing this run; wait until it has ended, or choose another name."
+            ) from None
+        try:
+            if lock.lock_counter == 1:
+                files.write_text(holder, str(os.getpid()))
+            yield
+        except OSError as error:
+            if not files.lacks_space(error):
+                raise
+            free = shutil.disk_usage(folder).free / 2**20
+            raise RunError(
+                f"{self.folder}: there is no room to write ({error.strerror}; {free:,.1f} MiB free). What "
+                "was saved before is whole: make room, then the same command goes on from there."
+            ) from error
+        finally:
+            lock.release()
 
     def is_done(self, stage: str) -> bool:
         """A stage is done when its folder exists; unfinished work lies in `<stage>.partial`."""
@@ -82,29 +157,36 @@ class Run:
 
     def forget(self, stage: str) -> None:
         """Remove `stage` and all that follows, the last first: killed midway, no result outlives what it came from."""
-        for name in reversed(list(STAGES)[list(STAGES).index(stage) :]):
-            partial = self._clear(name)
-            if self.is_done(name):
-                (self.folder / name).rename(partial)  # a folder that is half removed must not count as done
-                shutil.rmtree(partial)
+        with self.lock():
+            for name in reversed(list(STAGES)[list(STAGES).index(stage) :]):
+                partial = self._clear(name)
+                if self.is_done(name):
+                    (self.folder / name).rename(partial)  # a folder that is half removed must not count as done
+                    shutil.rmtree(partial)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[Stage]:
-        """Work on a stage in its partial folder; the folder gets its name only if the block succeeds."""
-        partial = self._clear(name)
-        partial.mkdir(parents=True)
-        stage, started = Stage(partial), time.monotonic()
-        yield stage
-        record = {
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": round(time.monotonic() - started, 2),
-            "peak_memory_bytes": machine.peak_memory_bytes(),
-            "recipe": self._values(name),
-            **stage.facts,
-        }
-        files.write_json(partial / "stage.json", record)
-        partial.rename(self.folder / name)
-        self._gather()
+    def stage(self, name: str, *, resume: bool = False) -> Iterator[Stage]:
+        """Work on a stage in its partial folder; the folder gets its name only if the block succeeds.
+
+        With `resume`, what an interrupted process left in the partial folder is still there.
+        """
+        with self.lock():
+            partial = self._partial(name) if resume else self._clear(name)
+            partial.mkdir(parents=True, exist_ok=True)
+            stage, started = Stage(partial, made_from=self._values(name)), time.monotonic()
+            yield stage
+            record = {
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "seconds": round(stage.seconds + time.monotonic() - started, 2),
+                "peak_memory_bytes": machine.peak_memory_bytes(),
+                "recipe": self._values(name),
+                **stage.facts,
+            }
+            files.write_json(partial / "stage.json", record)
+            files.sync_tree(partial)
+            partial.rename(self.folder / name)
+            files.sync(self.folder)
+            self._gather()
 
     def facts(self, stage: str) -> dict[str, Any]:
         """Return what a finished stage recorded: seconds, peak memory, fingerprints and its own facts."""
@@ -112,14 +194,24 @@ class Run:
         record: dict[str, Any] = files.read_json(self.folder / stage / "stage.json")
         return record
 
+    def _partial(self, stage: str) -> Path:
+        return self.folder / f"{stage}.partial"
+
     def _clear(self, stage: str) -> Path:
         """Remove the unfinished work of `stage` and return the folder for new work."""
-        partial = self.folder / f"{stage}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        return partial
+        shutil.rmtree(self._partial(stage), ignore_errors=True)
+        return self._partial(stage)
 
     def _values(self, stage: str) -> dict[str, Any]:
-        return {k: v for k, v in self.recipe.keys().items() if k.split(".")[0] in STAGES[stage]}
+        """Return the recipe values that decide the result of `stage`."""
+        keys = self.recipe.keys().items()
+        return {k: v for k, v in keys if k.split(".")[0] in STAGES[stage] and k not in NEUTRAL}
+
+    def _is_described(self) -> bool:
+        """Say whether `recipe.toml` and `run.json` are there and hold this recipe."""
+        asked = self.folder / "recipe.toml"
+        same = asked.exists() and asked.read_bytes() == _asked(self.recipe).encode()
+        return same and (self.folder / "run.json").exists()
 
     def _difference(self, stage: str) -> str | None:
         """Say how the recipe differs from the one that made `stage`, or return None when it does not."""
@@ -161,8 +253,30 @@ def tell(verb: str, line: str) -> None:
 
 
 @contextmanager
-def progress(description: str, total: int) -> Iterator[Callable[..., None]]:
-    """Show a bar with the time left on stderr, where that is a terminal.
+def stop_requests() -> Iterator[Callable[[], int | None]]:
+    """Catch the first SIGINT or SIGTERM, so that work can be saved; the second ends the process at once.
+
+    Yields a function that returns the signal that came, or None. Only the main thread can be asked.
+    """
+    came: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        for each in watched:
+            signal.signal(each, signal.SIG_DFL)
+
+    watched = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, remember) for number in watched}
+    try:
+        yield lambda: came[0] if came else None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
+@contextmanager
+def progress(description: str, total: int, done: int = 0) -> Iterator[Callable[..., None]]:
+    """Show a bar with the time left on stderr, where that is a terminal; `done` of `total` are done before.
 
     Yields a function `advance(count=1, note="")`.
     """
@@ -178,7 +292,7 @@ def progress(description: str, total: int) -> Iterator[Callable[..., None]]:
         TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        shown = bar.add_task(description, total=total, note="")
+        shown = bar.add_task(description, total=total, completed=done, note="")
 
         def advance(count: int = 1, note: str | None = None) -> None:
             if note is not None:

@@ -26,6 +26,7 @@ FLOORS = {
     "text": 2,
     "recipe": 1,
     "run": 1,
+    "track": 1,
     "machine": 0,
     "files": 0,
     "errors": 0,

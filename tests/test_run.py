@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from tailora.errors import RecipeError, RunError
 from tailora.recipe import Recipe, load_recipe, parse_recipe
-from tailora.run import STAGES, Run
+from tailora.run import NEUTRAL, STAGES, Run, Stage, stop_requests
 
 # Which sections decide a stage's result; a section of the recipe that stands nowhere here has no effect.
 DECIDES = {
@@ -49,6 +50,10 @@ OTHER: dict[str, Any] = {
     "train.weight_decay": 0.7,
     "train.clip": 7.0,
     "train.seed": 7,
+    "train.schedule": "linear",
+    "train.patience": 7,
+    "train.save_minutes": 7.0,
+    "train.trackers": ["wandb"],
     "evaluate.max_new_tokens": 7,
     "evaluate.batch_size": 7,
     "evaluate.rows": 7,
@@ -64,6 +69,16 @@ run = Run.open(parse_recipe({"name": "r", "data": {"source": "rows.jsonl"}}), Pa
 with run.stage("prepare") as stage:
     (stage.folder / "half.jsonl").write_text("half")
     print("ready", flush=True)
+    time.sleep(60)
+"""
+STOP_TWICE = """
+import sys, time
+from tailora.run import stop_requests
+with stop_requests() as stop:
+    print("ready", flush=True)
+    while not stop():
+        time.sleep(0.01)
+    print(stop(), flush=True)
     time.sleep(60)
 """
 FORGET_EVERYTHING = """
@@ -130,6 +145,89 @@ def test_a_killed_stage_is_not_done_and_starts_clean(tmp_path: Path) -> None:
     assert done(run) == ["prepare"]
 
 
+def test_only_one_process_writes_a_run_and_death_frees_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLD_A_STAGE_OPEN, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+        run = Run.open(recipe_of(), tmp_path)  # who only reads is not refused
+        attempts = [
+            lambda: finish(run, "report"),
+            lambda: run.forget("report"),
+            lambda: Run.open(recipe_of(lora={"rank": 4}), tmp_path),
+        ]
+        for attempt in attempts:
+            with pytest.raises(RunError, match=f"process {process.pid} is writing this run"):
+                attempt()
+        process.kill()
+    finish(run, "prepare")
+    with run.lock(), run.lock():  # whoever holds it may take it again
+        finish(run, "train")
+    assert done(run) == ["prepare", "train"]
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_a_request_and_the_second_ends_at_once(
+    first: signal.Signals, second: signal.Signals
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", STOP_TWICE], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+        process.send_signal(first)
+        assert int(process.stdout.readline()) == first and process.poll() is None
+        process.send_signal(second)
+        assert process.wait(30) == -second
+
+
+def test_signals_are_as_before_once_nobody_waits_for_them() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with stop_requests() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop() == signal.SIGINT
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    heard = []
+
+    def elsewhere() -> None:
+        with stop_requests() as stop:  # Python hears signals in the main thread alone
+            heard.append(stop())
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert heard == [None]
+
+
+def test_a_stage_that_goes_on_finds_what_was_left_and_another_does_not(tmp_path: Path) -> None:
+    run = Run.open(recipe_of(), tmp_path)
+    for resume in (True, False):
+        with pytest.raises(ValueError), run.stage("train", resume=True) as stage:
+            stage.log({"step": 1})
+            raise ValueError
+        with pytest.raises(KeyError), run.stage("train", resume=resume) as stage:
+            assert (stage.log_bytes() > 0) == resume
+            raise KeyError
+
+
+def test_a_log_is_cut_to_a_length_that_it_has(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    stage.cut_log(0)
+    stage.log({"step": 1})
+    length = stage.log_bytes()
+    stage.log({"step": 2})
+    stage.cut_log(length)
+    assert (tmp_path / "log.jsonl").read_text() == '{"step": 1}\n'
+    with pytest.raises(RunError, match=r"lost rows.*--fresh"):
+        stage.cut_log(length + 1)
+
+
+def test_what_a_stage_says_is_heard_at_once_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Run.open(recipe_of(), tmp_path).stage("train") as stage:
+        stage.say("goes on after step 3")
+        assert [(record.name, record.message) for record in caplog.records] == [
+            ("tailora.train", "goes on after step 3")
+        ]
+    assert json.loads((tmp_path / "r" / "train" / "stage.json").read_text())["notes"] == ["goes on after step 3"]
+
+
 def test_a_record_that_cannot_be_written_leaves_no_finished_stage(tmp_path: Path) -> None:
     run = Run.open(recipe_of(), tmp_path)
     with pytest.raises(ValueError, match="JSON"), run.stage("prepare") as stage:
@@ -153,7 +251,7 @@ def test_a_stage_is_tied_to_the_values_of_its_own_sections_alone(tmp_path: Path,
     assert recipe.keys().keys() - {"name", "task"} == OTHER.keys()
     for key in OTHER:
         other = changed(recipe, key)
-        if key.split(".")[0] in DECIDES[stage]:
+        if key.split(".")[0] in DECIDES[stage] and key not in NEUTRAL:
             with pytest.raises(RunError) as caught:
                 Run.open(other, tmp_path)
             assert f"{stage} was made with {key} = {recipe.keys()[key]!r}, " in str(caught.value)

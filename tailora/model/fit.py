@@ -1,21 +1,28 @@
 """The training loop.
 
 Losses arrive as a sum and a count and are divided once, so no result depends on how rows were cut into micro-batches.
+The loop can be stopped at any moment, also by force, and goes on from its newest checkpoint to the same weights.
 """
 
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple, TypeVar
 
-from tailora import recipe
-from tailora.errors import RunError
+from tailora import machine, recipe
+from tailora.errors import RunError, Stopped
+from tailora.model import checkpoint
 from tailora.model.lora import trainable
-from tailora.model.schedule import cosine
-from tailora.run import Stage, progress
+from tailora.model.schedule import rate
+from tailora.run import Stage, progress, stop_requests
 from tailora.text.batches import epoch_batches, micro_batches
 from tailora.text.prompts import Sample
+
+_MOST_BAD = 3  # steps in a row that are not finite: one may be a freak row, three are not
+_MOST_NAMED = 20
+
+T = TypeVar("T")
 
 
 class LossSum(NamedTuple):
@@ -35,78 +42,289 @@ class Fitted:
     best_epoch: int
     best_val_loss: float
     first_val_loss: float
+    epochs: int
     steps: int
+    skipped: int
     tokens: int
     seconds: float
 
 
+@dataclass
+class Position:
+    """Where training stands between two steps: with the tensors of `_Training`, all that decides how it goes on."""
+
+    micro_tokens: int
+    epoch: int = 0
+    """The epoch at work. Epoch 0 has no steps; its validation is that of the untrained model."""
+    taken: int = 0
+    """Steps of this epoch that are done."""
+    step: int = 0
+    """Steps done in all, with those that were skipped."""
+    skipped: int = 0
+    bad: list[list[int]] = field(default_factory=list)
+    """The rows of each step that was skipped since the last good one."""
+    tokens: int = 0
+    seconds: float = 0.0
+    first_val_loss: float | None = None
+    best_val_loss: float | None = None
+    best_epoch: int = 0
+    without_gain: int = 0
+    """Validations since the best one."""
+    log_bytes: int = 0
+
+    @property
+    def name(self) -> str:
+        """Of a checkpoint at this place: each place has one name."""
+        return f"step-{self.step}" + ("-validated" if self.epoch and not self.taken else "")
+
+
 def fit(
-    model: Any, train: Sequence[Sample], val: Sequence[Sample], loss: Loss, settings: recipe.Train, stage: Stage
+    model: Any,
+    train: Sequence[Sample],
+    val: Sequence[Sample],
+    loss: Loss,
+    settings: recipe.Train,
+    stage: Stage,
+    ids: Sequence[str] | None = None,
 ) -> Fitted:
     """Train the trainable weights of `model` in place and leave it with the best validated ones, in evaluation mode.
 
-    Writes one row per step and one per validation to the stage's log.
+    Writes one row per step and one per validation to the stage's log, and checkpoints beside it; goes on from the
+    newest whole checkpoint that it finds there. `ids` are the names of the rows of `train` in messages.
 
     Raises:
-        RunError: when a loss or gradient is not finite; the step is named and no weight has been touched by it.
+        RunError: when losses or gradients are not finite, or memory does not hold a single row. No weight has been
+            touched by such a step.
+        Stopped: after SIGINT or SIGTERM, when the step is done and saved.
     """
-    import torch
+    training = _Training(model, loss, settings, stage)
+    training.try_out(train, val)
+    training.begin()
+    here, steps_an_epoch = training.position, math.ceil(len(train) / settings.batch_size)
+    steps = settings.epochs * steps_an_epoch
 
-    torch.manual_seed(settings.seed)
-    weights = trainable(model)
-    optimizer = torch.optim.AdamW(weights.values(), lr=settings.lr, weight_decay=settings.weight_decay)
-    steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
-    step, tokens, started = 0, 0, time.monotonic()
-    best_loss, best_epoch, best_weights = first_loss, _, _ = validate(model, val, loss, settings), 0, _copy(weights)
-    stage.log({"split": "val", "step": 0, "epoch": 0, "loss": first_loss})
-
-    with progress("training", steps) as advance:
-        for epoch in range(1, settings.epochs + 1):
-            model.train()
-            for rows in epoch_batches(len(train), settings.batch_size, settings.seed, epoch):
-                samples = [train[row] for row in rows]
-                scale = cosine(step, steps, settings.warm_up)
-                row = _take_step(model, samples, loss, optimizer, settings, scale, step + 1)
-                step, tokens = step + 1, tokens + sum(len(s.tokens) for s in samples)
-                elapsed = time.monotonic() - started
-                stage.log(
-                    {
-                        "split": "train",
-                        "step": step,
-                        "epoch": epoch,
-                        **row,
-                        "tokens": tokens,
-                        "seconds": round(elapsed, 2),
-                    }
-                )
-                advance(note=f"loss {row['loss']:.3f}  {tokens / elapsed:,.0f} tokens/s")
-            val_loss = validate(model, val, loss, settings)
-            stage.log({"split": "val", "step": step, "epoch": epoch, "loss": val_loss})
-            if val_loss < best_loss:
-                best_loss, best_epoch, best_weights = val_loss, epoch, _copy(weights)
-    _restore(weights, best_weights)
-    model.eval()
-    return Fitted(best_epoch, best_loss, first_loss, step, tokens, time.monotonic() - started)
+    with stop_requests() as stop, progress("training", steps, here.step) as advance:
+        training.stop = stop
+        while here.epoch <= settings.epochs and not training.is_stale():
+            batches = list(epoch_batches(len(train), settings.batch_size, settings.seed, here.epoch))
+            for rows in batches[here.taken :] if here.epoch else ():
+                scale = rate(settings.schedule, here.step, steps, settings.warm_up)
+                note = training.take_step([train[row] for row in rows], rows, scale)
+                training.refuse_bad_steps(train, ids)
+                training.save_if_due(last=here.taken == steps_an_epoch)
+                advance(note=note)
+            training.validate(val)
+    return training.finish()
 
 
-def _take_step(
-    model: Any, samples: list[Sample], loss: Loss, optimizer: Any, settings: recipe.Train, scale: float, step: int
-) -> dict[str, float]:
-    """One optimizer step on the token-weighted mean over `samples`; returns loss, gradient norm and rate."""
-    import torch
+class _Training:
+    """The parts of a training: what is given, what changes with each step, and how that is saved and restored."""
 
-    nats, targets = accumulate(model, samples, loss, settings.micro_tokens)
-    norm = torch.nn.utils.clip_grad_norm_(trainable(model).values(), settings.clip).item()
-    if not (math.isfinite(nats) and math.isfinite(norm)):
+    def __init__(self, model: Any, loss: Loss, settings: recipe.Train, stage: Stage) -> None:
+        import torch
+
+        self.model, self.loss, self.settings, self.stage = model, loss, settings, stage
+        self.weights = trainable(model)
+        self.best = _copy(self.weights)
+        self.optimizer = torch.optim.AdamW(self.weights.values(), lr=settings.lr, weight_decay=settings.weight_decay)
+        self.position = Position(settings.micro_tokens)
+        self.stop: Callable[[], int | None] = lambda: None
+        self.started = self.saved = time.monotonic()
+
+    def try_out(self, train: Sequence[Sample], val: Sequence[Sample]) -> None:
+        """Pass the longest rows of training and validation through the model: what needs too much memory fails now."""
+        self.model.train()
+        self._accumulate(_longest(train, self.settings.batch_size))
+        self.optimizer.zero_grad(set_to_none=True)
+        self._validation_loss(_longest(val, 1))
+
+    def begin(self) -> None:
+        """Go on from the newest checkpoint, or else begin with an empty log and save that, to see that it works."""
+        import torch
+
+        torch.manual_seed(self.settings.seed)
+        found = checkpoint.newest(self.stage)
+        if found:
+            self._restore(found)
+        else:
+            self.stage.cut_log(0)
+            self.save()
+        self.stage.seconds = self.position.seconds
+        self.started = time.monotonic() - self.position.seconds
+
+    def take_step(self, samples: list[Sample], rows: list[int], scale: float) -> str:
+        """Take one optimizer step on the token-weighted mean over `samples`, log it, and describe it for the bar.
+
+        A step whose loss or gradient is not finite is skipped, counted, logged and said.
+        """
+        import torch
+
+        here = self.position
+        self.model.train()
+        nats, targets = self._accumulate(samples)
+        norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), self.settings.clip).item()
+        finite = math.isfinite(nats) and math.isfinite(norm)
+        here.step, here.taken = here.step + 1, here.taken + 1
+        here.tokens += sum(len(sample.tokens) for sample in samples)
+        here.seconds = time.monotonic() - self.started
+        if finite:
+            here.bad = []
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.settings.lr * scale
+            self.optimizer.step()
+            taken = {"loss": nats / targets, "grad_norm": norm, "lr": self.settings.lr * scale}
+            counted = {"tokens": here.tokens, "seconds": round(here.seconds, 2)}
+            self.stage.log({"split": "train", "step": here.step, "epoch": here.epoch, **taken, **counted})
+        else:
+            self._skip(rows, nats / targets, norm)
+        self.optimizer.zero_grad(set_to_none=True)
+        speed = here.tokens / here.seconds
+        return f"loss {nats / targets:.3f}  {speed:,.0f} tokens/s  {machine.held_memory_bytes() / 2**30:.1f} GiB"
+
+    def _skip(self, rows: list[int], loss: float, norm: float) -> None:
+        here = self.position
+        here.skipped, here.bad = here.skipped + 1, [*here.bad, rows]
+        about = {"loss": str(loss), "grad_norm": str(norm), "rows": rows}  # as text: JSON has no NaN
+        self.stage.log({"split": "skipped", "step": here.step, "epoch": here.epoch, **about})
+        self.stage.say(f"step {here.step} was skipped: loss {loss}, gradient norm {norm}")
+
+    def refuse_bad_steps(self, train: Sequence[Sample], ids: Sequence[str] | None) -> None:
+        """Raise RunError when too many steps in a row were skipped; name their rows, the guilty ones if they show."""
+        here = self.position
+        if len(here.bad) < _MOST_BAD:
+            return
+        rows = list(dict.fromkeys(row for step in here.bad for row in step))
+        alone = [row for row in rows if not math.isfinite(self._validation_loss([train[row]]))]
+        names = [ids[row] if ids else str(row) for row in alone or rows]
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
         raise RunError(
-            f"training stopped at step {step}: loss {nats / targets}, gradient norm {norm}. "
-            f"Lower train.lr (now {settings.lr}) or train.clip (now {settings.clip})."
+            f"training stopped at step {here.step}: {_MOST_BAD} steps in a row had a loss or gradient that is not "
+            f"finite, and changed no weight. {'Rows with such a loss' if alone else 'Their rows'}: "
+            f"{', '.join(names[:_MOST_NAMED])}{more}. Look at these rows, or lower train.lr "
+            f"(now {self.settings.lr}) and start anew with --fresh."
         )
-    for group in optimizer.param_groups:
-        group["lr"] = settings.lr * scale
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return {"loss": nats / targets, "grad_norm": norm, "lr": settings.lr * scale}
+
+    def validate(self, val: Sequence[Sample]) -> None:
+        """Measure the loss on `val`, keep the weights if they are the best so far, and save; ends the epoch."""
+        here = self.position
+        loss = self._validation_loss(val)
+        if not math.isfinite(loss):
+            raise RunError(
+                f"training stopped after epoch {here.epoch}: the validation loss is {loss}. "
+                + (f"Lower train.lr (now {self.settings.lr})." if here.epoch else "The base model itself is broken.")
+            )
+        self.stage.log({"split": "val", "step": here.step, "epoch": here.epoch, "loss": loss})
+        here.without_gain += 1
+        if here.best_val_loss is None or loss < here.best_val_loss:
+            here.best_val_loss, here.best_epoch, here.without_gain = loss, here.epoch, 0
+            self.best = _copy(self.weights)
+        here.first_val_loss = loss if here.first_val_loss is None else here.first_val_loss
+        here.epoch, here.taken, here.seconds = here.epoch + 1, 0, time.monotonic() - self.started
+        self.save()
+        self._stop_if_asked()
+
+    def is_stale(self) -> bool:
+        """Say whether `train.patience` is used up."""
+        return self.settings.patience is not None and self.position.without_gain >= self.settings.patience
+
+    def finish(self) -> Fitted:
+        """Put the best weights into the model, and say how it went."""
+        here = self.position
+        _fill(self.weights, self.best)
+        self.model.eval()
+        assert here.best_val_loss is not None and here.first_val_loss is not None  # epoch 0 has been validated
+        return Fitted(
+            best_epoch=here.best_epoch,
+            best_val_loss=here.best_val_loss,
+            first_val_loss=here.first_val_loss,
+            epochs=here.epoch - 1,
+            steps=here.step,
+            skipped=here.skipped,
+            tokens=here.tokens,
+            seconds=here.seconds,
+        )
+
+    def save_if_due(self, last: bool) -> None:
+        """Save when `train.save_minutes` have gone by; after the `last` step of an epoch, `validate` will."""
+        if not last and time.monotonic() - self.saved >= 60 * self.settings.save_minutes:
+            self.save()
+        self._stop_if_asked()
+
+    def save(self) -> None:
+        """Save a checkpoint of this place."""
+        self.position.log_bytes = self.stage.log_bytes()
+        groups = {
+            "weights": _copy(self.weights),
+            "best": self.best,
+            "optimizer": self._optimizer_state(),
+            "random": _random_state(),
+        }
+        checkpoint.save(self.stage, self.position.name, asdict(self.position), groups)
+        self.saved = time.monotonic()
+
+    def _restore(self, found: checkpoint.Checkpoint) -> None:
+        self.position = here = Position(**found.position)
+        self.stage.cut_log(here.log_bytes)
+        _fill(self.weights, found.load("weights"))
+        _fill(self.best, found.load("best"))
+        self._fill_optimizer(found.load("optimizer"))
+        _set_random_state(found.load("random"))
+        self.stage.say(f"goes on after step {here.step}, in epoch {max(1, here.epoch)} of {self.settings.epochs}")
+
+    def _stop_if_asked(self) -> None:
+        """Save and raise Stopped when a signal has come; may be called wherever no step is half done."""
+        number = self.stop()
+        if number is None:
+            return
+        self.save()
+        raise Stopped(f"stopped and saved after step {self.position.step}; the same command goes on from there", number)
+
+    def _optimizer_state(self) -> dict[str, Any]:
+        states = zip(self.weights, self.weights.values(), strict=True)
+        return {f"{key}/{name}": value for name, w in states for key, value in self.optimizer.state.get(w, {}).items()}
+
+    def _fill_optimizer(self, tensors: dict[str, Any]) -> None:
+        numbers = {name: number for number, name in enumerate(self.weights)}
+        state: dict[int, dict[str, Any]] = {}
+        for place, tensor in tensors.items():
+            key, _, name = place.partition("/")
+            state.setdefault(numbers[name], {})[key] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+    def _accumulate(self, samples: Sequence[Sample]) -> tuple[float, int]:
+        return self._within_memory(samples, lambda tokens: accumulate(self.model, samples, self.loss, tokens))
+
+    def _validation_loss(self, samples: Sequence[Sample]) -> float:
+        def measure(tokens: int) -> float:
+            return validate(self.model, samples, self.loss, tokens, self._stop_if_asked)
+
+        return self._within_memory(samples, measure)
+
+    def _within_memory(self, samples: Sequence[Sample], work: Callable[[int], T]) -> T:
+        """Do `work` with `train.micro_tokens`, halved as often as the GPU runs out of memory; the batch stays whole."""
+        import torch
+
+        while True:
+            random = _random_state()
+            try:
+                return work(self.position.micro_tokens)
+            except torch.OutOfMemoryError:
+                pass  # until the handler is left, its traceback holds the tensors that fill the memory
+            self.optimizer.zero_grad(set_to_none=True)
+            torch.cuda.empty_cache()
+            _set_random_state(random)
+            self._halve(samples)
+
+    def _halve(self, samples: Sequence[Sample]) -> None:
+        now = self.position.micro_tokens
+        if all(len(batch) == 1 for batch in micro_batches(samples, now)):
+            raise RunError(
+                f"a row of {len(_longest(samples, 1)[0].tokens):,} tokens does not fit into the memory of the GPU. "
+                "Lower model.max_length or lora.rank, or choose a smaller base model."
+            )
+        self.position.micro_tokens = now // 2
+        self.stage.say(f"out of memory: train.micro_tokens {now:,} → {now // 2:,}; optimizer steps hold the same rows")
 
 
 def accumulate(model: Any, samples: Sequence[Sample], loss: Loss, micro_tokens: int) -> tuple[float, int]:
@@ -120,23 +338,50 @@ def accumulate(model: Any, samples: Sequence[Sample], loss: Loss, micro_tokens: 
     return total, targets
 
 
-def validate(model: Any, samples: Sequence[Sample], loss: Loss, settings: recipe.Train) -> float:
-    """Return the loss over all `samples` in nats per target token."""
+def validate(
+    model: Any,
+    samples: Sequence[Sample],
+    loss: Loss,
+    micro_tokens: int,
+    between: Callable[[], None] = lambda: None,
+) -> float:
+    """Return the loss over all `samples` in nats per target token; `between` is called before each micro-batch."""
     import torch
 
     model.eval()
     nats, targets = 0.0, 0
     with torch.inference_mode():
-        for batch in micro_batches(samples, settings.micro_tokens):
+        for batch in micro_batches(samples, micro_tokens):
+            between()
             part = loss(model, batch)
             nats, targets = nats + part.nats.item(), targets + part.targets
     return nats / targets
+
+
+def _longest(samples: Sequence[Sample], count: int) -> list[Sample]:
+    return sorted(samples, key=lambda sample: -len(sample.tokens))[:count]
 
 
 def _copy(weights: dict[str, Any]) -> dict[str, Any]:
     return {name: weight.detach().clone() for name, weight in weights.items()}
 
 
-def _restore(weights: dict[str, Any], saved: dict[str, Any]) -> None:
+def _fill(weights: dict[str, Any], saved: dict[str, Any]) -> None:
     for name, weight in weights.items():
         weight.data.copy_(saved[name])
+
+
+def _random_state() -> dict[str, Any]:
+    """Return the state of every generator that dropout may draw from."""
+    import torch
+
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), **{f"cuda-{number}": state for number, state in enumerate(devices)}}
+
+
+def _set_random_state(saved: dict[str, Any]) -> None:
+    import torch
+
+    torch.set_rng_state(saved["cpu"])
+    if torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([saved[f"cuda-{number}"] for number in range(len(saved) - 1)])

@@ -7,14 +7,15 @@ from tailora.pipeline.prepare import prepare
 from tailora.pipeline.report import report
 from tailora.pipeline.train import train
 from tailora.recipe import Recipe
-from tailora.run import RUNS
+from tailora.run import RUNS, Run
 
 __all__ = ["evaluate", "prepare", "report", "run", "train"]
 
 
 def run(recipe: Recipe, root: Path = RUNS) -> Path:
     """Prepare, train, evaluate and report; finished stages are not done again. Returns the path of the report."""
-    prepare(recipe, root)
-    train(recipe, root)
-    evaluate(recipe, root)
-    return report(recipe, root)
+    with Run.open(recipe, root).lock():
+        prepare(recipe, root)
+        train(recipe, root)
+        evaluate(recipe, root)
+        return report(recipe, root)

@@ -37,9 +37,10 @@ def evaluate(recipe: Recipe, root: Path = RUNS) -> Row:
     """
     run = train(recipe, root)
     if not run.is_done("evaluate"):
-        rows = prepare(recipe, root).test
-        with run.stage("evaluate") as stage:
-            _compare_variants(run, list(rows[: recipe.evaluate.rows]), len(rows), stage)
+        with run.lock():
+            rows = prepare(recipe, root).test
+            with run.stage("evaluate") as stage:
+                _compare_variants(run, list(rows[: recipe.evaluate.rows]), len(rows), stage)
     comparison: Row = files.read_json(run.folder / "evaluate" / "comparison.json")
     return comparison
 

@@ -9,39 +9,57 @@ from tailora.errors import ModelError, RunError
 from tailora.pipeline.prepare import prepare
 from tailora.pipeline.words import budget_lines
 from tailora.recipe import Recipe
-from tailora.run import RUNS, Run, tell
+from tailora.run import RUNS, Run, Stage, tell
 from tailora.text.budget import fit_rows
 from tailora.text.prompts import Sample
+from tailora.text.split import Splits
+from tailora.track import check_trackers, trackers
+
+# The splits that decide what training makes of a recipe.
+_LEARNED = ("train", "val")
 
 
 def train(recipe: Recipe, root: Path = RUNS) -> Run:
     """Fine-tune the base model of `recipe` with LoRA; the adapter lands in `<run>/train/adapter/`.
 
-    Returns at once when that is done.
+    Returns at once when that is done, and goes on from the newest checkpoint when it was interrupted.
 
     Raises:
         ModelError: when the base model cannot be loaded.
-        RunError: when no row fits the model, or a loss is not finite.
+        RunError: when no row fits the model, losses are not finite, the interrupted training was made from other
+            values, or another process works on the run.
+        Stopped: after SIGINT or SIGTERM, when what was learned so far is saved.
     """
     from tailora.model.load import locate_base
 
     run = Run.open(recipe, root)
     if run.is_done("train"):
         return run
-    locate_base(recipe.model.base)
-    splits = prepare(recipe, root)
+    with run.lock():
+        locate_base(recipe.model.base)
+        check_trackers(recipe.train.trackers)
+        splits = prepare(recipe, root)
+        with run.stage("train", resume=True) as stage:
+            _train(run, splits, stage)
+        files.remove_folder(run.folder / "train" / "checkpoints")  # only now: killed before, they are still needed
+    return run
 
-    from tailora.model import load
+
+def _train(run: Run, splits: Splits, stage: Stage) -> None:
+    from tailora.model import checkpoint, load
     from tailora.model.fit import fit
-    from tailora.model.lora import add_lora, save_adapter, trainable
+    from tailora.model.lora import add_lora, trainable
     from tailora.tasks.generate import Generate
 
+    recipe = run.recipe
+    stage.made_from |= {f"{name} rows": files.sha256(run.folder / "prepare" / f"{name}.jsonl") for name in _LEARNED}
+    checkpoint.newest(stage)  # one that cannot be continued is refused before the model is loaded
     tokenizer = load.load_tokenizer(recipe.model)
     task = Generate(recipe.evaluate, tokenizer)
     model = load.load_base(recipe.model)
     base = load.base_fingerprint(model)
     longest = load.longest_input(model.config, recipe.model)
-    fitting = {name: fit_rows(getattr(splits, name), task.prompts, longest, name) for name in ("train", "val")}
+    fitting = {name: fit_rows(getattr(splits, name), task.prompts, longest, name) for name in _LEARNED}
     train_samples, val_samples = (part.samples for part in fitting.values())
     _refuse_strange_tokens(train_samples, model)
     budgets = {name: asdict(part.budget) for name, part in fitting.items()}
@@ -50,27 +68,40 @@ def train(recipe: Recipe, root: Path = RUNS) -> Run:
     load.choose_attention(model, max(len(sample.tokens) for sample in train_samples))
     model = add_lora(model, recipe.lora, recipe.train.seed)
     load.freeze_dtype(model, recipe.model)
-    weights = {
-        "trainable": sum(w.numel() for w in trainable(model).values()),
-        "all": sum(w.numel() for w in model.parameters()),
+    stage.facts |= {
+        "device": machine.device(),
+        "fingerprints": {"base": base, "prompts": task.prompts.fingerprint()},
+        "weights": {
+            "trainable": sum(w.numel() for w in trainable(model).values()),
+            "all": sum(w.numel() for w in model.parameters()),
+        },
+        "tokens": budgets,
+        "remarks": task.prompts.remarks(),
     }
-    with run.stage("train") as stage:
-        fitted = fit(model, train_samples, val_samples, task.loss, recipe.train, stage)
-        stage.facts |= {
-            "device": machine.device(),
-            "fingerprints": {"base": base, "prompts": task.prompts.fingerprint()},
-            "weights": weights,
-            "tokens": budgets,
-            "remarks": task.prompts.remarks(),
-            "fitted": asdict(fitted),
-        }
-        lengths = ({"prompt": len(s.tokens) - s.targets, "answer": s.targets} for s in train_samples)
-        files.write_jsonl(stage.folder / "lengths.jsonl", lengths)
-        save_adapter(model, stage.folder / "adapter")
-        tokenizer.save_pretrained(stage.folder / "adapter")
-        files.write_json(stage.folder / "adapter" / "tailora.json", stage.facts["fingerprints"])
-        files.write_text(stage.folder / "adapter" / "README.md", _model_card(recipe, stage.facts))
-    return run
+    stage.made_from |= stage.facts["fingerprints"]
+    _save_adapter(model, tokenizer, stage)  # what cannot be saved fails now, not in the end
+    ids = [row["id"] for row in fitting["train"].rows]
+    with trackers(recipe.train.trackers, recipe.name, stage.folder, recipe.keys()) as stage.listeners:
+        fitted = fit(model, train_samples, val_samples, task.loss, recipe.train, stage, ids)
+    stage.facts["fitted"] = asdict(fitted)
+    lengths = ({"prompt": len(s.tokens) - s.targets, "answer": s.targets} for s in train_samples)
+    files.write_jsonl(stage.folder / "lengths.jsonl", lengths)
+    _save_adapter(model, tokenizer, stage)
+    files.write_text(stage.folder / "adapter" / "README.md", _model_card(recipe, stage.facts))
+
+
+def _save_adapter(model: Any, tokenizer: Any, stage: Stage) -> None:
+    from safetensors import SafetensorError
+
+    from tailora.model.lora import save_adapter
+
+    folder = stage.folder / "adapter"
+    try:
+        save_adapter(model, folder)
+    except SafetensorError as error:
+        raise RunError(f"{folder}: the adapter cannot be saved: {error}. What was saved before is whole.") from error
+    tokenizer.save_pretrained(folder)
+    files.write_json(folder / "tailora.json", stage.facts["fingerprints"])
 
 
 def _refuse_strange_tokens(samples: list[Sample], model: Any) -> None:
@@ -96,7 +127,7 @@ tags: [lora, tailora]
 
 A LoRA adapter (rank {recipe.lora.rank}, alpha {recipe.lora.alpha:g}) for `{recipe.model.base}`, trained with tailora
 on `{recipe.data.shown()}`: {budget["rows"]:,} rows and {budget["targets"]:,} answer tokens an epoch,
-{recipe.train.epochs} epochs, peak learning rate {recipe.train.lr:g}. The weights of epoch
+{fitted["epochs"]} epochs, peak learning rate {recipe.train.lr:g}. The weights of epoch
 {fitted["best_epoch"]} were kept: validation loss {fitted["best_val_loss"]:.4f} nats per token,
 {fitted["first_val_loss"]:.4f} before training.
 

@@ -124,16 +124,20 @@ def training_lines(run: Path) -> list[str]:
     """Return what was trained and how it went, a line each."""
     facts = files.read_json(run / "train" / "stage.json")
     fitted, weights = facts["fitted"], facts["weights"]
-    epochs = facts["recipe"]["train.epochs"]
+    epochs = fitted["epochs"]
     kept = (
         f"epoch {fitted['best_epoch']} of {epochs}" if fitted["best_epoch"] else "before training: no epoch was better"
     )
+    if epochs < facts["recipe"]["train.epochs"]:
+        kept += f"; stopped early, {facts['recipe']['train.epochs']} epochs were allowed"
     lines = [
         f"{weights['trainable']:,} of {weights['all']:,} weights trained ({weights['trainable'] / weights['all']:.1%}) "
         f"in {fitted['steps']:,} steps and {fitted['seconds']:,.0f} s, "
         f"{fitted['tokens'] / fitted['seconds']:,.0f} tokens/s",
         f"validation loss {fitted['first_val_loss']:.3f} → {fitted['best_val_loss']:.3f} nats per token (kept: {kept})",
     ]
+    if fitted["skipped"]:
+        lines.append(f"{fitted['skipped']:,} steps were skipped: their loss or gradient was not finite")
     return lines
 
 

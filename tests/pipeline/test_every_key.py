@@ -45,6 +45,7 @@ EFFECTS: dict[str, tuple[Any, str, str | None]] = {
     "train.weight_decay": (0.5, ADAPTER, PREPARED),
     "train.clip": (1e-9, ADAPTER, PREPARED),
     "train.seed": (1, ADAPTER, PREPARED),
+    "train.schedule": ("constant", ADAPTER, PREPARED),
     "evaluate.max_new_tokens": (3, PREDICTED, ADAPTER),
     "evaluate.rows": (5, PREDICTED, ADAPTER),
 }
@@ -55,6 +56,9 @@ ELSEWHERE = {
     "task": "has one value so far",
     "model.trust_remote_code": "below",
     "train.micro_tokens": "below: it must not change the result",
+    "train.patience": "stops a training, in model/test_fit",
+    "train.save_minutes": "decides when checkpoints are made, in model/test_fit; no result depends on it",
+    "train.trackers": "sends the log elsewhere, in test_track; no result depends on it",
     "evaluate.batch_size": "below: it must not change the result",
     "evaluate.test_seconds": "below",
     "evaluate.test_memory_mb": "below",
