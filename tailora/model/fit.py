@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from tailora import recipe
 from tailora.errors import RunError
 from tailora.model.lora import trainable
+from tailora.model.losses import micro_batches
 from tailora.model.schedule import cosine
 from tailora.run import Stage, progress
-from tailora.text.batches import epoch_batches, micro_batches
+from tailora.text.batches import epoch_batches
 from tailora.text.prompts import Sample
 
 
@@ -113,7 +114,7 @@ def accumulate(model: Any, samples: Sequence[Sample], loss: Loss, micro_tokens: 
     """Add the gradient of the mean loss per target token over `samples`; returns the summed nats and the count."""
     targets = sum(sample.targets for sample in samples)
     total = 0.0
-    for batch in micro_batches(samples, micro_tokens):
+    for batch in micro_batches(model, samples, micro_tokens):
         part = loss(model, batch)
         (part.nats / targets).backward()
         total += part.nats.item()
@@ -127,7 +128,7 @@ def validate(model: Any, samples: Sequence[Sample], loss: Loss, settings: recipe
     model.eval()
     nats, targets = 0.0, 0
     with torch.inference_mode():
-        for batch in micro_batches(samples, settings.micro_tokens):
+        for batch in micro_batches(model, samples, settings.micro_tokens):
             part = loss(model, batch)
             nats, targets = nats + part.nats.item(), targets + part.targets
     return nats / targets

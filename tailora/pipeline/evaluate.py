@@ -46,6 +46,7 @@ def evaluate(recipe: Recipe, root: Path = RUNS) -> Row:
 
 def _compare_variants(run: Run, rows: list[Row], available: int, stage: Stage) -> None:
     from tailora.model import load
+    from tailora.model.losses import choose_path
     from tailora.tasks.generate import Generate
 
     settings = run.recipe.model
@@ -58,6 +59,7 @@ def _compare_variants(run: Run, rows: list[Row], available: int, stage: Stage) -
     rows, samples = fitting.rows, [sample.last() for sample in fitting.samples]
     model = load.load_adapter(base, run.folder / "train" / "adapter")
     load.freeze_dtype(model, settings)
+    path = choose_path(model, run.recipe.train.path)
 
     micro_tokens = run.recipe.train.micro_tokens
     predictions = {"tuned": _predict(model, task, rows, samples, run.recipe, longest)}
@@ -74,7 +76,7 @@ def _compare_variants(run: Run, rows: list[Row], available: int, stage: Stage) -
     files.write_json(
         stage.folder / "comparison.json", comparison | {"rows": asdict(fitting.budget) | {"not_asked": not_asked}}
     )
-    stage.facts |= {"verdict": comparison["verdict"]}
+    stage.facts |= {"verdict": comparison["verdict"], "path": path._asdict()}
 
 
 def _predict(model: Any, task: Any, rows: list[Row], samples: list[Sample], recipe: Recipe, longest: int) -> list[Row]:
@@ -131,11 +133,11 @@ def _read_general(model: Any, task: Any, longest: int, micro_tokens: int) -> lis
 
 
 def _losses(model: Any, task: Any, samples: list[Any], micro_tokens: int) -> list[float]:
-    from tailora.text.batches import micro_batches
+    from tailora.model.losses import micro_batches
 
     numbered = {id(sample): i for i, sample in enumerate(samples)}
     losses = [0.0] * len(samples)
-    for batch in micro_batches(samples, micro_tokens):
+    for batch in micro_batches(model, samples, micro_tokens):
         for sample, loss in zip(batch, task.row_losses(model, batch), strict=True):
             losses[numbered[id(sample)]] = loss
     return losses

@@ -34,6 +34,7 @@ def train(recipe: Recipe, root: Path = RUNS) -> Run:
     from tailora.model import load
     from tailora.model.fit import fit
     from tailora.model.lora import add_lora, save_adapter, trainable
+    from tailora.model.losses import choose_path, recompute_activations
     from tailora.tasks.generate import Generate
 
     tokenizer = load.load_tokenizer(recipe.model)
@@ -47,9 +48,15 @@ def train(recipe: Recipe, root: Path = RUNS) -> Run:
     budgets = {name: asdict(part.budget) for name, part in fitting.items()}
     for line in budget_lines(budgets, task.prompts.remarks()):
         tell("train", line)
-    load.choose_attention(model, max(len(sample.tokens) for sample in train_samples))
     model = add_lora(model, recipe.lora, recipe.train.seed)
     load.freeze_dtype(model, recipe.model)
+    path = choose_path(model, recipe.train.path)
+    if path.why:
+        tell("train", f"losses on the {path.name} path: {path.why}")
+    if path.name == "plain":
+        load.choose_attention(model, max(len(sample.tokens) for sample in train_samples))
+    if recipe.train.recompute:
+        recompute_activations(model)
     weights = {
         "trainable": sum(w.numel() for w in trainable(model).values()),
         "all": sum(w.numel() for w in model.parameters()),
@@ -60,6 +67,7 @@ def train(recipe: Recipe, root: Path = RUNS) -> Run:
             "device": machine.device(),
             "fingerprints": {"base": base, "prompts": task.prompts.fingerprint()},
             "weights": weights,
+            "path": path._asdict(),
             "tokens": budgets,
             "remarks": task.prompts.remarks(),
             "fitted": asdict(fitted),
