@@ -17,7 +17,7 @@ def describe() -> dict[str, Any]:
         "memory_bytes": _memory_bytes(),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in ("tailora", *_LIBRARIES)},
+        "versions": {name: version(name) for name in ("tailora", *_LIBRARIES)},
     }
 
 
@@ -41,7 +41,7 @@ def _memory_bytes() -> int | None:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _version(name: str) -> str | None:
+def version(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
