@@ -127,6 +127,7 @@ def run_tailora(model: Any, samples: list[Sample], batch: int, keys: dict[str, A
     from tailora.model.lora import add_lora, trainable
     from tailora.model.losses import choose_path, recompute_activations, token_nats
 
+    machine.keep_freed_memory()
     settings = recipe.Train(**keys)
     model = add_lora(model, recipe.Lora(rank=RANK, alpha=ALPHA), SEED)
     freeze_dtype(model, recipe.Model())
@@ -170,7 +171,7 @@ def run_peer(name: str, model: Any, samples: list[Sample], batch: int, keys: dic
         "output_dir": tempfile.mkdtemp(), "per_device_train_batch_size": batch, "num_train_epochs": 1,
         "learning_rate": LR, "lr_scheduler_type": "constant", "weight_decay": 0.0, "max_grad_norm": 1.0,
         "logging_steps": 1, "save_strategy": "no", "report_to": "none", "disable_tqdm": True, "seed": SEED,
-        "train_sampling_strategy": "sequential", "dataloader_pin_memory": False,
+        "train_sampling_strategy": "sequential", "dataloader_pin_memory": False, "use_cpu": machine.device() == "cpu",
     }  # fmt: skip
     meter = _meter()
     if name.startswith("trl"):
@@ -281,7 +282,7 @@ def gemm_flops() -> dict[str, float]:
     import torch
 
     types = {"float32": torch.float32} | ({"bfloat16": torch.bfloat16} if machine.has_bfloat16() else {})
-    size, best = 8192 if torch.cuda.is_available() else 1536, {}
+    size, best = 8192 if torch.cuda.is_available() else 2048, {}
     for name, kind in types.items():
         left, right = (torch.randn(size, size, device=machine.device()).to(kind) for _ in range(2))
         times = []
@@ -318,6 +319,7 @@ def flops_needed(model: Any, samples: list[Sample]) -> float:
 def table(shape: str) -> str:
     """Return the results of a shape as Markdown: medians over rounds, ratios to the first contender's."""
     rows = [json.loads(line) for line in (RESULTS / f"{shape}.jsonl").read_text().splitlines()]
+    limit = max(rate for row in rows for rate in row["gemm_flops"].values())
     by_name = {name: [row for row in rows if row["contender"] == name] for name in CONTENDERS}
     speed = {name: median(r["tokens_per_second"] for r in runs) for name, runs in by_name.items() if runs}
     memory = {name: max(r["peak_bytes"] for r in by_name[name]) for name in speed}
@@ -328,7 +330,7 @@ def table(shape: str) -> str:
     for name, value in sorted(speed.items(), key=lambda item: -item[1]):
         runs = by_name[name]
         rates = [r["tokens_per_second"] for r in runs]
-        share = median(r["tokens_per_second"] * r["flops_per_token"] / max(r["gemm_flops"].values()) for r in runs)
+        share = median(r["tokens_per_second"] * r["flops_per_token"] for r in runs) / limit
         lines.append(
             f"| {CONTENDERS[name][0]} | {value:,.0f} ({min(rates):,.0f}–{max(rates):,.0f}) | "
             f"{speed['tailora'] / value:.2f}× | {memory[name] / 1e9:.2f} | {memory['tailora'] / memory[name]:.0%} | "

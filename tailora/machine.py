@@ -58,6 +58,22 @@ def peak_memory_bytes() -> int | None:
     return peak if platform.system() == "Darwin" else peak * 1024
 
 
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory it frees instead of giving it back; says whether the system's allocator can.
+
+    Training frees and asks for the same large blocks again and again. By default glibc returns them to the kernel, which
+    clears them page by page at the next request: about a tenth of a step on a processor (benchmarks/NOTES.md).
+    """
+    import ctypes
+
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # not glibc
+        return False
+    trim_threshold, mmap_threshold, most = -1, -3, 2**31 - 1  # numbers of malloc.h
+    return bool(set_option(trim_threshold, most) and set_option(mmap_threshold, most))
+
+
 def device() -> str:
     """Return "cuda" where a GPU is usable, else "cpu"."""
     import torch

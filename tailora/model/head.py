@@ -27,31 +27,40 @@ def token_losses(head: Head, hidden: Any, targets: Any) -> Any:
 def _forward(head: Head, hidden: Any, targets: Any) -> tuple[Any, tuple[Any, ...]]:
     import torch
 
-    size = _CHUNK.get(hidden.device.type, 1024)
+    size = max(1, min(_CHUNK.get(hidden.device.type, 1024), len(targets)))
     nats = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
     unit = torch.empty_like(hidden) if hidden.requires_grad else None
+    # Used again for each chunk: memory of this size is fresh from the system every time, and faulted in page by page.
+    logits = torch.empty(size, len(head.weight), dtype=hidden.dtype, device=hidden.device)
+    logs = torch.empty(size, len(head.weight), dtype=torch.float32, device=hidden.device)
     for start in range(0, len(targets), size):
         part = slice(start, start + size)
-        logits, slope = _logits(head, hidden[part])
         chosen = targets[part, None]
-        total = logits.logsumexp(-1, keepdim=True)
-        nats[part] = (total - logits.gather(1, chosen))[:, 0]
+        here, slope = _capped(head, _logits(head, hidden[part], logits[: len(chosen)]))
+        p = torch.log_softmax(here, -1, dtype=torch.float32, out=logs[: len(chosen)])
+        nats[part] = -p.gather(1, chosen)[:, 0]
         if unit is not None:
-            logits.sub_(total).exp_()  # from here on: p, then its difference from what was to be said
-            logits.scatter_add_(1, chosen, -torch.ones_like(total))
+            p.exp_()  # from here on probabilities, then their difference from what was to be said
+            p.scatter_add_(1, chosen, torch.full_like(chosen, -1, dtype=p.dtype))
             if slope is not None:
-                logits.mul_(slope)
-            torch.mm(logits.to(hidden.dtype), head.weight, out=unit[part])
+                p.mul_(slope)
+            torch.mm(p.to(hidden.dtype), head.weight, out=unit[part])
     return nats, () if unit is None else (unit,)
 
 
-def _logits(head: Head, hidden: Any) -> tuple[Any, Any]:
-    """Return float32 logits and, where they are capped, the slope of the cap."""
-    logits = hidden @ head.weight.T if head.bias is None else head.bias.addmm(hidden, head.weight.T)
-    logits = logits.float()
+def _logits(head: Head, hidden: Any, out: Any) -> Any:
+    import torch
+
+    if head.bias is None:
+        return torch.mm(hidden, head.weight.T, out=out)
+    return torch.addmm(head.bias, hidden, head.weight.T, out=out)
+
+
+def _capped(head: Head, logits: Any) -> tuple[Any, Any]:
+    """Return the logits and, where they are capped, the slope of the cap."""
     if head.cap is None:
         return logits, None
-    bent = logits.div_(head.cap).tanh_()
+    bent = (logits.float() / head.cap).tanh_()
     return bent * head.cap, 1 - bent * bent
 
 

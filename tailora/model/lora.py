@@ -53,7 +53,7 @@ def save_adapter(model: Any, folder: Path) -> None:
 
 
 def fuse_lora(model: Any) -> tuple[int, int]:
-    """Let the LoRA layers of `model` compute through `lora_linear`; returns how many can, and of how many.
+    """Let the LoRA layers of `model` compute through `lora_linear`; returns how many can in training, and of how many.
 
     Parameters, saving, loading and merging stay PEFT's. A layer that is more than plain LoRA (dropout, several active
     adapters, DoRA, a quantized base) goes on computing as PEFT does.
@@ -63,7 +63,7 @@ def fuse_lora(model: Any) -> tuple[int, int]:
     layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
     for layer in layers:
         layer.forward = functools.partial(_forward, layer)
-    return sum(_plain_adapter(layer) is not None for layer in layers), len(layers)
+    return sum(_plain_adapter(layer, training=True) is not None for layer in layers), len(layers)
 
 
 def unfuse_lora(model: Any) -> None:
@@ -74,7 +74,7 @@ def unfuse_lora(model: Any) -> None:
 
 
 def _forward(layer: Any, x: Any, *others: Any, **named: Any) -> Any:
-    adapter = _plain_adapter(layer)
+    adapter = _plain_adapter(layer, layer.training)
     if adapter is None or others or named:
         return type(layer).forward(layer, x, *others, **named)
     base = layer.base_layer
@@ -83,7 +83,7 @@ def _forward(layer: Any, x: Any, *others: Any, **named: Any) -> Any:
     return lora_linear(x, weight, base.bias, a, b, layer.scaling[adapter])
 
 
-def _plain_adapter(layer: Any) -> str | None:
+def _plain_adapter(layer: Any, training: bool) -> str | None:
     """Return the name of the adapter of a layer that now computes x·Wᵀ + s·x·Aᵀ·Bᵀ and nothing else, or None."""
     from peft.tuners.lora import Linear
     from torch.nn import Identity
@@ -92,7 +92,7 @@ def _plain_adapter(layer: Any) -> str | None:
     if type(layer) is not Linear or layer.disable_adapters or layer.merged or len(active) != 1:
         return None
     (name,) = active
-    drops = layer.training and not isinstance(layer.lora_dropout[name], Identity)
+    drops = training and not isinstance(layer.lora_dropout[name], Identity)
     plain = name not in layer.lora_variant and not layer.lora_bias[name] and layer.base_layer.weight.is_floating_point()
     return name if plain and not drops else None
 

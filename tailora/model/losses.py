@@ -23,7 +23,7 @@ _MOST_APART = {"float32": 1e-3, "other": 0.1}
 
 
 class Path(NamedTuple):
-    """How losses are computed, and why not fast where they are not."""
+    """How losses are computed, and why not all of it is fast where it is not."""
 
     name: Literal["fast", "plain"]
     why: str
@@ -52,11 +52,17 @@ def choose_path(model: Any, wish: Literal["auto", "fast", "plain"]) -> Path:
     Raises:
         ModelError: when the fast path is asked for by name and does not apply.
     """
+    unfuse_lora(model)
     why = 'train.path = "plain"' if wish == "plain" else _obstacle(model)
     if why and wish == "fast":
         raise ModelError(f'train.path = "fast" does not apply to this model: {why}. Use "auto" or "plain".')
-    model.tailora_path = Path("plain" if why else "fast", why)
-    return model.tailora_path  # type: ignore[no-any-return]
+    path = Path("plain", why) if why else Path("fast", _unfused(*fuse_lora(model)))
+    model.tailora_path = path
+    return path
+
+
+def _unfused(fused: int, layers: int) -> str:
+    return "" if fused == layers else f"{layers - fused} of {layers} LoRA layers compute as in PEFT (dropout, DoRA …)"
 
 
 def recompute_activations(model: Any) -> None:
@@ -64,10 +70,9 @@ def recompute_activations(model: Any) -> None:
     base = _base(model)
 
     def contexts() -> tuple[Any, Any]:
-        # The way back lies outside the forward's own context, and would attend as the model does by itself.
-        return contextlib.nullcontext(), packed_attention(base.base_model) if _is_fast(model) else (
-            contextlib.nullcontext()
-        )
+        # The way back lies outside the forward's own context, where the model would attend as it does by itself.
+        again = packed_attention(base.base_model) if _is_fast(model) else contextlib.nullcontext()
+        return contextlib.nullcontext(), again
 
     enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
     enable({"use_reentrant": False, "context_fn": contexts})
@@ -132,7 +137,7 @@ def _head(base: Any) -> Head:
 
 
 def _obstacle(model: Any) -> str:
-    """Say why the fast path does not apply to `model`, or return an empty string and leave its LoRA layers fused."""
+    """Say why the fast path does not apply to `model`, or return an empty string; its LoRA layers are left unfused."""
     why = _structural_obstacle(_base(model))
     if why:
         return why
@@ -145,9 +150,8 @@ def _obstacle(model: Any) -> str:
     else:
         most = _MOST_APART["float32" if _is_float32(model) else "other"]
         why = "" if difference <= most else f"on a few rows the two paths differ by {difference:.2g}"
+    unfuse_lora(model)
     model.train(training)
-    if why:
-        unfuse_lora(model)
     return why
 
 

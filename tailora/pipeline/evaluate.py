@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tailora import files
+from tailora import files, machine
 from tailora.errors import RunError
 from tailora.files import Row, fingerprint
 from tailora.measure.stats import Comparison, compare_means, compare_ratios
@@ -49,6 +49,7 @@ def _compare_variants(run: Run, rows: list[Row], available: int, stage: Stage) -
     from tailora.model.losses import choose_path
     from tailora.tasks.generate import Generate
 
+    machine.keep_freed_memory()
     settings = run.recipe.model
     task = Generate(run.recipe.evaluate, load.load_tokenizer(settings))
     base = load.load_base(settings)

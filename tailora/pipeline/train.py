@@ -37,6 +37,7 @@ def train(recipe: Recipe, root: Path = RUNS) -> Run:
     from tailora.model.losses import choose_path, recompute_activations
     from tailora.tasks.generate import Generate
 
+    machine.keep_freed_memory()
     tokenizer = load.load_tokenizer(recipe.model)
     task = Generate(recipe.evaluate, tokenizer)
     model = load.load_base(recipe.model)
