@@ -61,7 +61,7 @@ def peak_memory_bytes() -> int | None:
 def keep_freed_memory() -> bool:
     """Let this process keep the memory it frees instead of giving it back; says whether the system's allocator can.
 
-    Training frees and asks for the same large blocks again and again. By default glibc returns them to the kernel, which
+    Training frees and asks for the same large blocks again and again. glibc returns them to the kernel, which
     clears them page by page at the next request: about a tenth of a step on a processor (benchmarks/NOTES.md).
     """
     import ctypes
