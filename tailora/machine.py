@@ -17,7 +17,7 @@ def describe() -> dict[str, Any]:
         "memory_bytes": _memory_bytes(),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in ("tailora", *_LIBRARIES)},
+        "versions": {name: version(name) for name in ("tailora", *_LIBRARIES)},
     }
 
 
@@ -41,7 +41,7 @@ def _memory_bytes() -> int | None:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _version(name: str) -> str | None:
+def version(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -65,6 +65,22 @@ def held_memory_bytes() -> int:
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
     return peak_memory_bytes() or 0
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory it frees instead of giving it back; says whether the system's allocator can.
+
+    Training frees and asks for the same large blocks again and again. glibc returns them to the kernel, which
+    clears them page by page at the next request: about a tenth of a step on a processor (benchmarks/NOTES.md).
+    """
+    import ctypes
+
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # not glibc
+        return False
+    trim_threshold, mmap_threshold, most = -1, -3, 2**31 - 1  # numbers of malloc.h
+    return bool(set_option(trim_threshold, most) and set_option(mmap_threshold, most))
 
 
 def device() -> str:

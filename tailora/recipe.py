@@ -139,8 +139,14 @@ class Train(Section):
     """Highest learning rate."""
     batch_size: int = Field(default=16, ge=1)
     """Rows in one optimizer step."""
-    micro_tokens: int = Field(default=2048, ge=1)
+    micro_tokens: int = Field(default=1024, ge=1)
     """Most tokens, padding included, in one forward pass. Changes memory and speed, not the result."""
+    path: Literal["auto", "fast", "plain"] = "auto"
+    """How losses are computed: "fast" packs rows without padding and fuses the LoRA layers, "plain" is transformers and
+    PEFT as they are; "auto" is fast where both agree on a few rows. Changes memory and speed, not the result."""
+    recompute: bool = False
+    """Compute the activations of each layer again on the way back instead of keeping them. Changes memory (less) and
+    speed (a quarter less), not the result."""
     warm_up: float = Field(default=0.05, ge=0, lt=1)
     """Share of the steps in which the rate rises linearly, before `schedule` takes over."""
     schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"

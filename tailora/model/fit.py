@@ -14,9 +14,10 @@ from tailora import machine, recipe
 from tailora.errors import RunError, Stopped
 from tailora.model import checkpoint
 from tailora.model.lora import trainable
+from tailora.model.losses import micro_batches
 from tailora.model.schedule import rate
 from tailora.run import Stage, progress, stop_requests
-from tailora.text.batches import epoch_batches, micro_batches
+from tailora.text.batches import epoch_batches
 from tailora.text.prompts import Sample
 
 _MOST_BAD = 3  # steps in a row that are not finite: one may be a freak row, three are not
@@ -318,7 +319,7 @@ class _Training:
 
     def _halve(self, samples: Sequence[Sample]) -> None:
         now = self.position.micro_tokens
-        if all(len(batch) == 1 for batch in micro_batches(samples, now)):
+        if all(len(batch) == 1 for batch in micro_batches(self.model, samples, now)):
             raise RunError(
                 f"a row of {len(_longest(samples, 1)[0].tokens):,} tokens does not fit into the memory of the GPU. "
                 "Lower model.max_length or lora.rank, or choose a smaller base model."
@@ -331,7 +332,7 @@ def accumulate(model: Any, samples: Sequence[Sample], loss: Loss, micro_tokens: 
     """Add the gradient of the mean loss per target token over `samples`; returns the summed nats and the count."""
     targets = sum(sample.targets for sample in samples)
     total = 0.0
-    for batch in micro_batches(samples, micro_tokens):
+    for batch in micro_batches(model, samples, micro_tokens):
         part = loss(model, batch)
         (part.nats / targets).backward()
         total += part.nats.item()
@@ -351,7 +352,7 @@ def validate(
     model.eval()
     nats, targets = 0.0, 0
     with torch.inference_mode():
-        for batch in micro_batches(samples, micro_tokens):
+        for batch in micro_batches(model, samples, micro_tokens):
             between()
             part = loss(model, batch)
             nats, targets = nats + part.nats.item(), targets + part.targets

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tailora import files
+from tailora import files, machine
 from tailora.errors import RunError
 from tailora.files import Row, fingerprint
 from tailora.measure.stats import Comparison, compare_means, compare_ratios
@@ -47,8 +47,10 @@ def evaluate(recipe: Recipe, root: Path = RUNS) -> Row:
 
 def _compare_variants(run: Run, rows: list[Row], available: int, stage: Stage) -> None:
     from tailora.model import load
+    from tailora.model.losses import choose_path
     from tailora.tasks.generate import Generate
 
+    machine.keep_freed_memory()
     settings = run.recipe.model
     task = Generate(run.recipe.evaluate, load.load_tokenizer(settings))
     base = load.load_base(settings)
@@ -59,6 +61,7 @@ def _compare_variants(run: Run, rows: list[Row], available: int, stage: Stage) -
     rows, samples = fitting.rows, [sample.last() for sample in fitting.samples]
     model = load.load_adapter(base, run.folder / "train" / "adapter")
     load.freeze_dtype(model, settings)
+    path = choose_path(model, run.recipe.train.path)
 
     micro_tokens = run.recipe.train.micro_tokens
     predictions = {"tuned": _predict(model, task, rows, samples, run.recipe, longest)}
@@ -75,7 +78,7 @@ def _compare_variants(run: Run, rows: list[Row], available: int, stage: Stage) -
     files.write_json(
         stage.folder / "comparison.json", comparison | {"rows": asdict(fitting.budget) | {"not_asked": not_asked}}
     )
-    stage.facts |= {"verdict": comparison["verdict"]}
+    stage.facts |= {"verdict": comparison["verdict"], "path": path._asdict()}
 
 
 def _predict(model: Any, task: Any, rows: list[Row], samples: list[Sample], recipe: Recipe, longest: int) -> list[Row]:
@@ -132,11 +135,11 @@ def _read_general(model: Any, task: Any, longest: int, micro_tokens: int) -> lis
 
 
 def _losses(model: Any, task: Any, samples: list[Any], micro_tokens: int) -> list[float]:
-    from tailora.text.batches import micro_batches
+    from tailora.model.losses import micro_batches
 
     numbered = {id(sample): i for i, sample in enumerate(samples)}
     losses = [0.0] * len(samples)
-    for batch in micro_batches(samples, micro_tokens):
+    for batch in micro_batches(model, samples, micro_tokens):
         for sample, loss in zip(batch, task.row_losses(model, batch), strict=True):
             losses[numbered[id(sample)]] = loss
     return losses

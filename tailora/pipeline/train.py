@@ -49,11 +49,13 @@ def _train(run: Run, splits: Splits, stage: Stage) -> None:
     from tailora.model import checkpoint, load
     from tailora.model.fit import fit
     from tailora.model.lora import add_lora, trainable
+    from tailora.model.losses import choose_path, recompute_activations
     from tailora.tasks.generate import Generate
 
     recipe = run.recipe
     stage.made_from |= {f"{name} rows": files.sha256(run.folder / "prepare" / f"{name}.jsonl") for name in _LEARNED}
     checkpoint.newest(stage)  # one that cannot be continued is refused before the model is loaded
+    machine.keep_freed_memory()
     tokenizer = load.load_tokenizer(recipe.model)
     task = Generate(recipe.evaluate, tokenizer)
     model = load.load_base(recipe.model)
@@ -65,9 +67,15 @@ def _train(run: Run, splits: Splits, stage: Stage) -> None:
     budgets = {name: asdict(part.budget) for name, part in fitting.items()}
     for line in budget_lines(budgets, task.prompts.remarks()):
         tell("train", line)
-    load.choose_attention(model, max(len(sample.tokens) for sample in train_samples))
     model = add_lora(model, recipe.lora, recipe.train.seed)
     load.freeze_dtype(model, recipe.model)
+    path = choose_path(model, recipe.train.path)
+    if path.why:
+        stage.say(f"losses on the {path.name} path: {path.why}")
+    if path.name == "plain":
+        load.choose_attention(model, max(len(sample.tokens) for sample in train_samples))
+    if recipe.train.recompute:
+        recompute_activations(model)
     stage.facts |= {
         "device": machine.device(),
         "fingerprints": {"base": base, "prompts": task.prompts.fingerprint()},
@@ -75,6 +83,7 @@ def _train(run: Run, splits: Splits, stage: Stage) -> None:
             "trainable": sum(w.numel() for w in trainable(model).values()),
             "all": sum(w.numel() for w in model.parameters()),
         },
+        "path": path._asdict(),
         "tokens": budgets,
         "remarks": task.prompts.remarks(),
     }

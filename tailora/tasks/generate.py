@@ -10,7 +10,7 @@ from tailora import machine, recipe
 from tailora.files import Row
 from tailora.measure import metrics, sandbox
 from tailora.model.fit import LossSum
-from tailora.model.load import mixed_precision
+from tailora.model.losses import token_nats
 from tailora.run import progress
 from tailora.tasks.base import Metric
 from tailora.text.prompts import Prompts, Sample
@@ -38,7 +38,6 @@ class Generate:
 
     def __init__(self, settings: recipe.Evaluate, tokenizer: Any) -> None:
         self.prompts = Prompts(tokenizer)
-        self._pad = tokenizer.pad_token_id
         self._settings = settings
 
     def encode(self, row: Row) -> Sample:
@@ -47,7 +46,7 @@ class Generate:
 
     def loss(self, model: Any, samples: list[Sample]) -> LossSum:
         """Return the summed negative log-likelihood of answer and end tokens, and their number."""
-        nats, _ = self._token_nats(model, samples)
+        nats, _ = token_nats(model, samples)
         return LossSum(nats.sum(), len(nats))
 
     def row_losses(self, model: Any, samples: list[Sample]) -> list[float]:
@@ -55,23 +54,9 @@ class Generate:
         import torch
 
         with torch.inference_mode():
-            nats, owner = self._token_nats(model, samples)
+            nats, owner = token_nats(model, samples)
             sums = torch.zeros(len(samples), dtype=torch.float64, device=nats.device)
             return sums.index_add_(0, owner, nats.double()).tolist()  # type: ignore[no-any-return]
-
-    def _token_nats(self, model: Any, samples: list[Sample]) -> tuple[Any, Any]:
-        """Return the loss of every target token in nats (float32), and the number of the sample it belongs to."""
-        import torch
-
-        tokens = _pad_right([s.tokens for s in samples], self._pad, model.device)
-        targets = _pad_right([s.flags() for s in samples], False, model.device)
-        # No attention mask: the padding stands on the right, where a causal model never looks.
-        # From logits, never from outputs.loss: some adapters add a penalty to it.
-        with mixed_precision(model):
-            logits = model(input_ids=tokens, use_cache=False).logits
-        owner, position = targets.nonzero(as_tuple=True)
-        chosen = logits[owner, position - 1].float()
-        return torch.nn.functional.cross_entropy(chosen, tokens[owner, position], reduction="none"), owner
 
     def score(self, rows: Sequence[Row], answers: Sequence[str]) -> list[Row]:
         """Return pass, parse, exact match, chrF and fence of each answer; None where a score does not apply."""
@@ -111,13 +96,6 @@ class Generate:
 def nats_to_bits(nats: float) -> float:
     """Return an amount of information given in nats in bits."""
     return nats / math.log(2)
-
-
-def _pad_right(rows: list[list[Any]], filler: Any, device: Any) -> Any:
-    import torch
-
-    width = max(map(len, rows))
-    return torch.tensor([row + [filler] * (width - len(row)) for row in rows], device=device)
 
 
 def _answers_are_code(rows: Sequence[Row]) -> bool:

@@ -1,5 +1,6 @@
-"""Samples → batches: the order of an epoch, and micro-batches of similar length. Knows no tensors."""
+"""Samples → batches: the order of an epoch, and micro-batches within a budget of tokens. Knows no tensors."""
 
+import bisect
 import random
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +15,7 @@ def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> Iterato
         yield order[start : start + batch_size]
 
 
-def micro_batches(samples: Sequence[Sample], most_tokens: int) -> Iterator[list[Sample]]:
+def padded_batches(samples: Sequence[Sample], most_tokens: int) -> Iterator[list[Sample]]:
     """Cut samples into batches of similar length with at most `most_tokens` tokens, padding included.
 
     A sample longer than that makes a batch of its own.
@@ -27,3 +28,23 @@ def micro_batches(samples: Sequence[Sample], most_tokens: int) -> Iterator[list[
         batch.append(sample)
     if batch:
         yield batch
+
+
+def packed_batches(samples: Sequence[Sample], most_tokens: int) -> Iterator[list[Sample]]:
+    """Cut samples into batches of at most `most_tokens` tokens, which are not padded.
+
+    The longest first, each goes where the least room is left after it (best-fit decreasing: at most 11/9 of the fewest
+    possible batches, and one; Johnson 1973). A sample longer than that makes a batch of its own.
+    """
+    batches: list[list[Sample]] = []
+    rooms: list[tuple[int, int]] = []  # room left and number of each batch, in order
+    for sample in sorted(samples, key=lambda s: -len(s.tokens)):
+        place = bisect.bisect_left(rooms, (len(sample.tokens), 0))
+        if place < len(rooms):
+            room, number = rooms.pop(place)
+        else:
+            room, number = most_tokens, len(batches)
+            batches.append([])
+        batches[number].append(sample)
+        bisect.insort(rooms, (room - len(sample.tokens), number))
+    yield from batches

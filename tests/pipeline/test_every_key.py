@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tailora.errors import ModelError
-from tailora.pipeline import evaluate, prepare
+from tailora.pipeline import evaluate, prepare, train
 from tailora.recipe import Recipe
-from tailora.text.batches import micro_batches
+from tailora.text.batches import packed_batches, padded_batches
 from tailora.text.prompts import Sample
 from tests.toys import save_toy
 
@@ -59,6 +61,8 @@ ELSEWHERE = {
     "train.patience": "stops a training, in model/test_fit",
     "train.save_minutes": "decides when checkpoints are made, in model/test_fit; no result depends on it",
     "train.trackers": "sends the log elsewhere, in test_track; no result depends on it",
+    "train.path": "below: it must not change the result",
+    "train.recompute": "below: it must not change the result",
     "evaluate.batch_size": "below: it must not change the result",
     "evaluate.test_seconds": "below",
     "evaluate.test_memory_mb": "below",
@@ -89,8 +93,22 @@ def test_a_key_changes_its_stage_and_none_before(
 
 def test_micro_tokens_bound_a_forward_pass() -> None:
     samples = [Sample([0] * length, [(1, length)]) for length in (5, 9, 30, 30, 7)]
-    sizes = [len(batch) * max(len(s.tokens) for s in batch) for batch in micro_batches(samples, 60)]
-    assert max(sizes) <= 60 < sum(sizes)
+    padded = [len(batch) * max(len(s.tokens) for s in batch) for batch in padded_batches(samples, 60)]
+    packed = [sum(len(s.tokens) for s in batch) for batch in packed_batches(samples, 60)]
+    assert max(padded) <= 60 < sum(padded)
+    assert max(packed) <= 60 < sum(packed)
+
+
+@pytest.mark.parametrize("key, value", [("train.path", "plain"), ("train.recompute", True)])
+def test_a_key_of_speed_changes_the_way_and_not_the_adapter(
+    key: str, value: Any, make_recipe: MakeRecipe, finished: Path, tmp_path: Path
+) -> None:
+    train(make_recipe(**{key: value}), tmp_path)
+    facts = json.loads((tmp_path / "toy" / "train" / "stage.json").read_text())
+    assert facts["path"]["name"] == ("plain" if value == "plain" else "fast")
+    adapters = [load_file(run / ADAPTER) for run in (finished, tmp_path / "toy")]
+    for name, weight in adapters[0].items():
+        torch.testing.assert_close(adapters[1][name], weight, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("key", ["evaluate.batch_size"])

@@ -2,11 +2,13 @@
 
 import itertools
 from collections import Counter
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailora.text.batches import epoch_batches, micro_batches
+from tailora.text.batches import epoch_batches, packed_batches, padded_batches
 from tailora.text.prompts import Sample
 
 LENGTHS = st.lists(st.integers(1, 50), max_size=40)
@@ -38,24 +40,41 @@ def test_every_epoch_and_every_seed_has_an_order_of_its_own() -> None:
     assert len(orders) == 6
 
 
-@given(LENGTHS, st.integers(1, 200))
-def test_micro_batches_hold_every_sample_once(lengths: list[int], budget: int) -> None:
+@pytest.mark.parametrize("cut", [packed_batches, padded_batches])
+@given(lengths=LENGTHS, budget=st.integers(1, 200))
+def test_micro_batches_hold_every_sample_once(cut: Any, lengths: list[int], budget: int) -> None:
     samples = samples_of(lengths)
-    cut = [sample for batch in micro_batches(samples, budget) for sample in batch]
-    assert Counter(map(id, cut)) == Counter(map(id, samples))
+    assert Counter(id(sample) for batch in cut(samples, budget) for sample in batch) == Counter(map(id, samples))
 
 
 @given(LENGTHS, st.integers(1, 200))
-def test_micro_batches_stay_within_the_budget_padding_included(lengths: list[int], budget: int) -> None:
-    for batch in micro_batches(samples_of(lengths), budget):
+def test_padded_batches_stay_within_the_budget_padding_included(lengths: list[int], budget: int) -> None:
+    for batch in padded_batches(samples_of(lengths), budget):
         assert batch
         assert len(batch) == 1 or len(batch) * max(len(sample.tokens) for sample in batch) <= budget
 
 
 @given(LENGTHS, st.integers(1, 200))
-def test_a_micro_batch_takes_what_still_fits_of_similar_length(lengths: list[int], budget: int) -> None:
-    batches = list(micro_batches(samples_of(lengths), budget))
+def test_a_padded_batch_takes_what_still_fits_of_similar_length(lengths: list[int], budget: int) -> None:
+    batches = list(padded_batches(samples_of(lengths), budget))
     sizes = [len(sample.tokens) for batch in batches for sample in batch]
     assert sizes == sorted(lengths, reverse=True)
     for batch, following in itertools.pairwise(batches):
         assert (len(batch) + 1) * max(len(sample.tokens) for sample in [*batch, following[0]]) > budget
+
+
+@given(LENGTHS, st.integers(1, 200))
+def test_packed_batches_stay_within_the_budget_and_are_opened_only_when_no_earlier_one_has_room(
+    lengths: list[int], budget: int
+) -> None:
+    batches = list(packed_batches(samples_of(lengths), budget))
+    sizes = [sum(len(sample.tokens) for sample in batch) for batch in batches]
+    assert all(batch and (len(batch) == 1 or size <= budget) for batch, size in zip(batches, sizes, strict=True))
+    for size, following in zip(sizes, batches[1:], strict=False):
+        assert size + len(following[0].tokens) > budget
+
+
+@given(LENGTHS, st.integers(50, 200))
+def test_packed_batches_are_near_the_fewest_possible(lengths: list[int], budget: int) -> None:
+    count = len(list(packed_batches(samples_of(lengths), budget)))
+    assert count <= 2 * sum(lengths) / budget + 1  # two batches in a row are more than one budget full

@@ -1,0 +1,204 @@
+"""What a model loses on samples, token by token, on one of two paths.
+
+The plain path pads rows to one length and lets transformers and PEFT compute everything. The fast path packs rows
+without padding, computes LoRA layers as one node each, and the head only where a token is learned. Both give the same
+numbers; `choose_path` proves that on the model at hand before it takes the fast one.
+"""
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+from tailora.errors import ModelError
+from tailora.model.attention import Packing, packed_attention
+from tailora.model.head import Head, token_losses
+from tailora.model.load import mixed_precision
+from tailora.model.lora import fuse_lora, trainable, unfuse_lora
+from tailora.text.batches import packed_batches, padded_batches
+from tailora.text.prompts import Sample
+
+# How far losses and gradients of the two paths may lie apart, relative; rounding alone makes 1e-6 and 0.02.
+_MOST_APART = {"float32": 1e-3, "other": 0.1}
+
+
+class Path(NamedTuple):
+    """How losses are computed, and why not all of it is fast where it is not."""
+
+    name: Literal["fast", "plain"]
+    why: str
+
+
+class TokenNats(NamedTuple):
+    """The loss of every learned token in nats (float32), and the number of the sample that it belongs to."""
+
+    nats: Any
+    owner: Any
+
+
+def token_nats(model: Any, samples: Sequence[Sample]) -> TokenNats:
+    """Return the loss of every learned token of `samples`, on the path chosen for `model`."""
+    return _fast(model, samples) if _is_fast(model) else _plain(model, samples)
+
+
+def micro_batches(model: Any, samples: Sequence[Sample], most_tokens: int) -> Iterator[list[Sample]]:
+    """Cut `samples` into batches of at most `most_tokens` tokens, padding included where the path of `model` pads."""
+    return (packed_batches if _is_fast(model) else padded_batches)(samples, most_tokens)
+
+
+def choose_path(model: Any, wish: Literal["auto", "fast", "plain"]) -> Path:
+    """Choose how losses of `model` are computed from now on, in place; call it when adapters and types are settled.
+
+    Raises:
+        ModelError: when the fast path is asked for by name and does not apply.
+    """
+    unfuse_lora(model)
+    why = 'train.path = "plain"' if wish == "plain" else _obstacle(model)
+    if why and wish == "fast":
+        raise ModelError(f'train.path = "fast" does not apply to this model: {why}. Use "auto" or "plain".')
+    path = Path("plain", why) if why else Path("fast", _unfused(*fuse_lora(model)))
+    model.tailora_path = path
+    return path
+
+
+def _unfused(fused: int, layers: int) -> str:
+    return "" if fused == layers else f"{layers - fused} of {layers} LoRA layers compute as in PEFT (dropout, DoRA …)"
+
+
+def recompute_activations(model: Any) -> None:
+    """Let each layer compute its activations again on the way back instead of keeping them, in place."""
+    base = _base(model)
+
+    def contexts() -> tuple[Any, Any]:
+        # The way back lies outside the forward's own context, where the model would attend as it does by itself.
+        again = packed_attention(base.base_model) if _is_fast(model) else contextlib.nullcontext()
+        return contextlib.nullcontext(), again
+
+    enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
+    enable({"use_reentrant": False, "context_fn": contexts})
+
+
+def _is_fast(model: Any) -> bool:
+    path: Path | None = getattr(model, "tailora_path", None)
+    return path is not None and path.name == "fast"
+
+
+def _base(model: Any) -> Any:
+    """Return the transformers model below PEFT's."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _plain(model: Any, samples: Sequence[Sample]) -> TokenNats:
+    import torch
+
+    # Padded with any token and without a mask: the padding stands on the right, where a causal model never looks.
+    tokens = _pad_right([s.tokens for s in samples], 0, model.device)
+    learned = _pad_right([s.flags() for s in samples], False, model.device)
+    # From logits, never from outputs.loss: some adapters add a penalty to it.
+    with mixed_precision(model):
+        logits = model(input_ids=tokens, use_cache=False).logits
+    owner, position = learned.nonzero(as_tuple=True)
+    chosen = logits[owner, position - 1].float()
+    nats = torch.nn.functional.cross_entropy(chosen, tokens[owner, position], reduction="none")
+    return TokenNats(nats, owner)
+
+
+def _pad_right(rows: list[list[Any]], filler: Any, device: Any) -> Any:
+    import torch
+
+    width = max(map(len, rows))
+    return torch.tensor([row + [filler] * (width - len(row)) for row in rows], device=device)
+
+
+def _fast(model: Any, samples: Sequence[Sample]) -> TokenNats:
+    import torch
+
+    base = _base(model)
+    lengths = [len(sample.tokens) for sample in samples]
+    bounds = torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32)
+    tokens = torch.tensor([token for sample in samples for token in sample.tokens], device=model.device)
+    positions = torch.cat([torch.arange(length) for length in lengths]).to(model.device)
+    learned = torch.tensor([flag for sample in samples for flag in sample.flags()])
+    (targets,) = learned.nonzero(as_tuple=True)
+    owner = (torch.searchsorted(bounds, targets, right=True) - 1).to(model.device)
+    targets = targets.to(model.device)
+    packing = Packing(bounds.to(model.device), max(lengths))
+    with packed_attention(base.base_model):
+        hidden = base.base_model(
+            input_ids=tokens[None], position_ids=positions[None], use_cache=False, **packing.arguments()
+        ).last_hidden_state[0]
+    return TokenNats(token_losses(_head(base), hidden[targets - 1], tokens[targets]), owner)
+
+
+def _head(base: Any) -> Head:
+    layer = base.get_output_embeddings()
+    cap = getattr(base.config, "final_logit_softcapping", None)
+    return Head(layer.weight, layer.bias, cap)
+
+
+def _obstacle(model: Any) -> str:
+    """Say why the fast path does not apply to `model`, or return an empty string; its LoRA layers are left unfused."""
+    why = _structural_obstacle(_base(model))
+    if why:
+        return why
+    training, expected = model.training, _probe(model, _plain)
+    fuse_lora(model)
+    try:
+        difference = _difference(_probe(model, _fast), expected)
+    except (NotImplementedError, KeyError, TypeError, ValueError) as error:
+        why = str(error)
+    else:
+        most = _MOST_APART["float32" if _is_float32(model) else "other"]
+        why = "" if difference <= most else f"on a few rows the two paths differ by {difference:.2g}"
+    unfuse_lora(model)
+    model.train(training)
+    return why
+
+
+def _structural_obstacle(base: Any) -> str:
+    """Say what cannot be seen from a few short rows."""
+    import torch
+
+    head = base.get_output_embeddings()
+    if type(head) is not torch.nn.Linear or head.weight.requires_grad or base.base_model is base:
+        return "its output head is trained, or is no plain layer behind a backbone"
+    if not getattr(base, "_supports_flash_attn", False):
+        return "its class does not say that it works on packed rows (no FlashAttention)"
+    kinds = set(getattr(base.config, "layer_types", None) or []) - {"full_attention", "sliding_attention"}
+    return f"it has layers of the kind {', '.join(sorted(kinds))}" if kinds else ""
+
+
+def _probe(model: Any, path: Any) -> list[Any]:
+    """Return losses and adapter gradients of a few short rows, which share their tokens so that a leak shows."""
+    import torch
+
+    size = _base(model).get_input_embeddings().num_embeddings
+    tokens = [(7919 * place + 13) % size for place in range(12)]
+    samples = [Sample(tokens[:length], [(1, length)]) for length in (12, 5, 9)]
+    weights = list(trainable(model).values())
+    if weights:  # dropout and what it needs exist in training alone, where numbers are no longer comparable
+        model.train()
+        with torch.no_grad():
+            path(model, samples)
+    model.eval()
+    with torch.set_grad_enabled(bool(weights)):
+        nats = path(model, samples).nats
+    return [nats.detach(), *(torch.autograd.grad(nats.sum(), weights) if weights else ())]
+
+
+def _difference(actual: list[Any], expected: list[Any]) -> float:
+    """Return the larger of the relative distances between the losses and between the gradients, as vectors."""
+    import torch
+
+    def distance(ours: list[Any], theirs: list[Any]) -> float:
+        whole = torch.cat([tensor.flatten().float() for tensor in theirs])
+        apart = torch.cat([tensor.flatten().float() for tensor in ours]) - whole
+        return float(apart.norm() / whole.norm())
+
+    return max(distance(actual[:1], expected[:1]), distance(actual[1:], expected[1:]) if expected[1:] else 0.0)
+
+
+def _is_float32(model: Any) -> bool:
+    import torch
+
+    return all(weight.dtype == torch.float32 for weight in model.parameters())

@@ -1,0 +1,27 @@
+"""Loss and gradient of the chunked head are those of the logits in full."""
+
+import pytest
+import torch
+
+from tailora.model.head import Head, token_losses
+
+
+@pytest.mark.parametrize("count", [1, 127, 300])
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("cap", [None, 1.5])
+def test_losses_and_their_gradient_are_those_of_full_logits(count: int, biased: bool, cap: float | None) -> None:
+    torch.manual_seed(count)
+    weight, hidden = torch.randn(50, 8), torch.randn(count, 8, requires_grad=True)
+    bias = torch.randn(50) if biased else None
+    targets, upstream = torch.randint(0, 50, (count,)), torch.randn(count)
+    logits = torch.nn.functional.linear(hidden, weight, bias)
+    logits = logits if cap is None else cap * torch.tanh(logits / cap)
+    expected = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    (gradient,) = torch.autograd.grad(expected @ upstream, hidden)
+    actual = token_losses(Head(weight, bias, cap), hidden, targets)
+    torch.testing.assert_close(actual, expected)
+    torch.testing.assert_close(torch.autograd.grad(actual @ upstream, hidden)[0], gradient)
+
+
+def test_no_token_has_no_loss() -> None:
+    assert token_losses(Head(torch.randn(5, 2), None, None), torch.randn(0, 2), torch.zeros(0, dtype=int)).shape == (0,)
