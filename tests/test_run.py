@@ -50,6 +50,8 @@ OTHER: dict[str, Any] = {
     "train.weight_decay": 0.7,
     "train.clip": 7.0,
     "train.seed": 7,
+    "train.path": "plain",
+    "train.recompute": True,
     "train.schedule": "linear",
     "train.patience": 7,
     "train.save_minutes": 7.0,
