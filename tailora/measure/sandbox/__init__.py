@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from typing import Literal
 
 from tailora.measure.sandbox.checks import Case
-from tailora.measure.sandbox.judge import Outcome, run_program
+from tailora.measure.sandbox.judge import Outcome, one_line, run_program
 from tailora.measure.sandbox.probe import Mode, find_strongest, make_place, probe
 from tailora.measure.sandbox.processes import Place
 
@@ -49,9 +49,11 @@ def run_many(
     process included; with more workers than cores slow programs time out. `memory_bytes` bounds the address space.
     `progress` is called in the calling thread, once per finished job.
     """
-    mode = _mode(within) if jobs else None
+    if not jobs:
+        return []
+    mode = _mode(within)
     if mode is None:
-        reason = f"no sandbox ({find_strongest().reason})" if jobs else ""
+        reason = one_line(f"no sandbox; --unsafe-exec runs programs with limits only ({find_strongest().reason})")
         return [Outcome("not run", 0, len(tests), reason) for _, tests in jobs]
     count = min(workers, len(jobs))
     with ExitStack() as stack:

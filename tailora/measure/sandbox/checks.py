@@ -1,7 +1,6 @@
 """What a test asks of a program, and whether a value that came back is the right one."""
 
 import ast
-import math
 from typing import Any, Literal, NamedTuple, TypedDict
 
 
@@ -58,7 +57,7 @@ def _check_of(condition: ast.expr) -> Check:
 
 def is_right(check: Check, value: Any) -> bool:
     """Say whether `value`, made of plain types, is what `check` asks for; NaN is nothing, not even itself."""
-    return _same(check.expected, value) if check.exact else bool(_without_nan(value) and check.expected == value)
+    return _same(check.expected, value) if check.exact else bool(check.expected == value)
 
 
 def _same(expected: Any, value: Any) -> bool:
@@ -69,7 +68,3 @@ def _same(expected: Any, value: Any) -> bool:
     if isinstance(expected, dict):
         return expected.keys() == value.keys() and all(_same(expected[key], value[key]) for key in expected)
     return bool(expected == value)
-
-
-def _without_nan(value: Any) -> bool:
-    return not (isinstance(value, float) and math.isnan(value))

@@ -59,14 +59,14 @@ def _judged(ended: Ended, token: str, checks: Sequence[Check]) -> Outcome:
     records = _records(ended.output, token)
     if "start" not in records:  # so all that was sent is ours
         problem = ended.output.decode(errors="replace").strip() or _interruption(ended)[1]
-        return Outcome("not run", 0, len(checks), _tidy(f"the sandbox did not start: {problem}"))
+        return Outcome("not run", 0, len(checks), one_line(f"the sandbox did not start: {problem}"))
     kind, payload = records.get("code", ("value", None))
     if kind == "raised":
-        return Outcome("error", 0, len(checks), _tidy(str(payload)))
+        return Outcome("error", 0, len(checks), one_line(str(payload)))
     problems = [_problem(records.get(number), check, ended) for number, check in enumerate(checks)]
     passed = problems.count(None)
     status, detail = next((problem for problem in problems if problem), ("passed", ""))
-    return Outcome(status, passed, len(checks), _tidy(detail))
+    return Outcome(status, passed, len(checks), one_line(detail))
 
 
 def _records(output: bytes, token: str) -> dict[object, tuple[object, Any]]:
@@ -103,6 +103,7 @@ def _interruption(ended: Ended) -> tuple[Status, str]:
     return "error", f"ended by itself with exit code {ended.exit_code}"
 
 
-def _tidy(text: str) -> str:
+def one_line(text: str) -> str:
+    """Return text without control characters and cut to 200 characters."""
     visible = (" " if unicodedata.category(character).startswith("C") else character for character in text)
     return " ".join("".join(visible).split())[:_LONGEST_DETAIL]

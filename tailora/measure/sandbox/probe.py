@@ -21,6 +21,7 @@ import decimal, os, socket, threading
 attempts = {
     "read a file": lambda: open(SECRET).close(),
     "wrote to a file": lambda: open(SECRET, "a").close(),
+    "changed a mode": lambda: os.chmod(SECRET, 0o600),
     "made a folder": lambda: os.mkdir(SECRET + ".new"),
     "reached the network": lambda: socket.create_connection(("127.0.0.1", PORT), 2),
     "saw another process": lambda: open(f"/proc/{PROCESS}/environ").close(),

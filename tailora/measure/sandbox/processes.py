@@ -115,16 +115,22 @@ class WarmPlace:
         return exit_code
 
     def _answer(self, seconds: float) -> int | None:
-        """Return the exit code of the child, or of the server where that has ended; None when neither has."""
+        """Return the exit code of the child, or of the server where that has ended; None when neither has.
+
+        Raises:
+            OSError: with what the server says, where it could not make a jail.
+        """
         self._control.settimeout(seconds)
         try:
-            answer = self._control.recv(64)
+            answer = self._control.recv(1024)
         except TimeoutError:
             return None
         except OSError:
             answer = b""
-        if answer:
+        if answer.removeprefix(b"-").isdigit():
             return int(answer)
+        if answer:
+            raise OSError(answer.decode(errors="replace"))
         server, self._server = self._server, None
         self._control.close()
         return server.wait() if server else -signal.SIGKILL

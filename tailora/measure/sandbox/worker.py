@@ -11,6 +11,7 @@ import select
 import signal
 import socket
 import sys
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 # Modules that many programs import: loaded once, before the programs are there.
 _COMMON = ("bisect", "collections", "dataclasses", "datetime", "functools", "heapq", "itertools", "math", "random",
            "re", "string", "typing")  # fmt: skip
-_SEQUENCES: dict[type, str] = {tuple: "tuple", set: "set", frozenset: "frozenset"}
+# The kinds of containers that travel, beside lists; taken here, before a program can put others in their place.
+_GROUPS: dict[type, str] = {tuple: "tuple", set: "set", frozenset: "frozenset"}
+_MAPPINGS: dict[type, str] = {dict: "dict", Counter: "Counter", OrderedDict: "OrderedDict", defaultdict: "defaultdict"}
 _DEEPEST = 100
 
 
@@ -40,7 +43,12 @@ def _serve(control: socket.socket, readable: list[str]) -> NoReturn:
 
     The program itself goes past this process, which therefore holds nothing that the next child could find.
     """
-    jail = Jail(readable)
+    try:
+        jail = Jail(readable)
+    except OSError as error:
+        socket.recv_fds(control, 256, 2)  # an answer needs a question: one left unread would break it off
+        control.send(_message(error).encode())
+        os._exit(1)
     for name in _COMMON:
         __import__(name)
     gc.freeze()
@@ -130,11 +138,11 @@ def find_unfit(value: Any, depth: int = _DEEPEST) -> str:
         return ""
     if type(value) is int:
         return "" if value.bit_length() < 14_000 else "an int too long to print"  # 4,300 digits in Python
-    if type(value) not in (list, dict, *_SEQUENCES):
+    if type(value) not in (list, *_GROUPS, *_MAPPINGS):
         return f"a value of type {type(value).__name__}"
     if depth == 0:
         return "a value nested too deep"
-    parts = [*value.keys(), *value.values()] if type(value) is dict else value
+    parts = [*dict.keys(value), *dict.values(value)] if type(value) in _MAPPINGS else value
     return next(filter(None, (find_unfit(part, depth - 1) for part in parts)), "")
 
 
@@ -143,10 +151,10 @@ def encode(value: Any) -> Any:
     kind = type(value)
     if kind is list:
         return [encode(part) for part in value]
-    if kind in _SEQUENCES:
-        return {_SEQUENCES[kind]: [encode(part) for part in value]}
-    if kind is dict:
-        return {"dict": [[encode(key), encode(part)] for key, part in value.items()]}
+    if kind in _GROUPS:
+        return {_GROUPS[kind]: [encode(part) for part in value]}
+    if kind in _MAPPINGS:
+        return {_MAPPINGS[kind]: [[encode(key), encode(part)] for key, part in dict.items(value)]}
     if kind is bytes:
         return {"bytes": value.hex()}
     return {"complex": [value.real, value.imag]} if kind is complex else value
@@ -163,13 +171,14 @@ def decode(written: Any) -> Any:
     if not isinstance(written, dict):
         return written
     ((kind, parts),) = written.items()
-    if kind == "dict":
-        return {decode(key): decode(part) for key, part in parts}
     if kind == "bytes":
         return bytes.fromhex(parts)
     if kind == "complex":
         return complex(*parts)
-    makers = {name: make for make, name in _SEQUENCES.items()}
+    makers = {name: make for make, name in (_GROUPS | _MAPPINGS).items()}
     if kind not in makers:
         raise ValueError(f"no plain type: {kind}")
-    return makers[kind](decode(part) for part in parts)
+    if makers[kind] in _GROUPS:
+        return makers[kind](decode(part) for part in parts)
+    pairs = {decode(key): decode(part) for key, part in parts}
+    return defaultdict(None, pairs) if kind == "defaultdict" else makers[kind](pairs)
