@@ -6,6 +6,7 @@ Only plain values travel, written as JSON; `encode` and `decode` add what JSON l
 
 import gc
 import json
+import mmap
 import os
 import select
 import signal
@@ -103,9 +104,9 @@ def _run_program(job: dict[str, Any], results: int) -> NoReturn:
     module = type(sys)("answer")
     sys.modules["answer"] = module  # dataclasses look their module up
     names = module.__dict__
-    spare = bytearray(4 << 20)  # so that a program that has used up its memory can still be reported
+    spare = mmap.mmap(-1, 4 << 20)  # so that a program that has used up its memory can still be reported
     program = _attempt(job["code"], "exec", names)
-    spare.clear()
+    spare.close()
     send("code", *program)
     if program[0] == "value":
         for number, (source, mode) in enumerate(job["checks"]):
