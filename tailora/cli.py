@@ -32,18 +32,35 @@ Overrides = Annotated[
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Do this stage again, and those that follow from it.")]
+UnsafeExec = Annotated[
+    bool, typer.Option("--unsafe-exec", help="Where no sandbox holds, run generated programs with limits only.")
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse data of which anything would only be counted and shown.")
+]
 DEFAULT_RUNS = Path("runs")  # stands here too, since run.py is only imported by the command that needs it
 
 
 @app.command("run")
 def run_command(
-    recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFAULT_RUNS, fresh: Fresh = False
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    runs: Runs = DEFAULT_RUNS,
+    fresh: Fresh = False,
+    strict: Strict = False,
+    unsafe_exec: UnsafeExec = False,
 ) -> None:
     """Prepare, train, evaluate and report; finished stages are not done again."""
+    overrides = _with_flags(overrides, {"data.strict": strict, "evaluate.unsafe_exec": unsafe_exec})
     run = _open(recipe, overrides, runs, "prepare" if fresh else None)
     with run.lock():
         for verb in (_prepare, _train, _evaluate, _report):
             verb(run.recipe, runs)
+
+
+def _with_flags(overrides: list[str] | None, flags: dict[str, bool]) -> list[str]:
+    """Return the overrides with one more for each key of the recipe whose flag was given."""
+    return [*(overrides or []), *(f"{key}=true" for key, given in flags.items() if given)]
 
 
 def _stage_command(verb: str, act: Callable[["Recipe", Path], None], text: str) -> None:
@@ -51,7 +68,7 @@ def _stage_command(verb: str, act: Callable[["Recipe", Path], None], text: str) 
     def command(
         recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFAULT_RUNS, fresh: Fresh = False
     ) -> None:
-        needs = {"prepare": ("data",), "report": ()}.get(verb, ("data", "base"))
+        needs = () if verb == "report" else ("data", "base")
         act(_open(recipe, overrides, runs, verb if fresh else None, needs).recipe, runs)
 
 
@@ -114,9 +131,35 @@ def _report(recipe: "Recipe", runs: Path) -> None:
     _say("report", str(report(recipe, runs)))
 
 
-_stage_command("prepare", _prepare, "Read, clean and split the data, with a card of what was kept and dropped.")
+@app.command("prepare")
+def prepare_command(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    runs: Runs = DEFAULT_RUNS,
+    fresh: Fresh = False,
+    strict: Strict = False,
+) -> None:
+    """Read, clean and split the data, with a card of what was kept and dropped."""
+    overrides = _with_flags(overrides, {"data.strict": strict})
+    _prepare(_open(recipe, overrides, runs, "prepare" if fresh else None, ("data",)).recipe, runs)
+
+
 _stage_command("train", _train, "Train the adapter; prepares first where that has not been done.")
-_stage_command("evaluate", _evaluate, "Compare base and tuned on held-out rows; trains first where needed.")
+
+
+@app.command("evaluate")
+def evaluate_command(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    runs: Runs = DEFAULT_RUNS,
+    fresh: Fresh = False,
+    unsafe_exec: UnsafeExec = False,
+) -> None:
+    """Compare base and tuned on held-out rows; trains first where needed."""
+    overrides = _with_flags(overrides, {"evaluate.unsafe_exec": unsafe_exec})
+    _evaluate(_open(recipe, overrides, runs, "evaluate" if fresh else None).recipe, runs)
+
+
 _stage_command("report", _report, "Write report.html and report.md from the files of a finished run.")
 
 

@@ -180,6 +180,8 @@ class Evaluate(Section):
     """Time limit for running one answer against its tests."""
     test_memory_mb: int = Field(default=512, ge=64)
     """Memory limit for running one answer against its tests, in MiB."""
+    unsafe_exec: bool = False
+    """Run generated programs with limits only where no sandbox holds: they then reach your files and the network."""
 
 
 class Recipe(Section):

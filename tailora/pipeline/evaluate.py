@@ -1,5 +1,6 @@
 """Base and tuned on the same test rows → predictions, scores, paired comparison and a verdict."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -166,8 +167,8 @@ def _aggregate(metric: Any, rows: list[Row]) -> float:
 
 def _reason(metric: Any, predictions: list[Row]) -> str:
     if metric.field == "passed":
-        tested = any(row["tests"] for row in predictions)
-        return "the tests could not be run here" if tested else "no test row brings tests"
+        reasons = Counter(row["tests"]["detail"] for row in predictions if row["tests"])
+        return f"the tests were not run: {reasons.most_common(1)[0][0]}" if reasons else "no test row brings tests"
     return "fewer than half of the reference answers are Python code"
 
 

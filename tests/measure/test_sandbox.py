@@ -1,11 +1,18 @@
 """Real processes: honest programs, broken ones, and ones that cheat."""
 
+import json
 import os
+import re
 import time
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tailora.measure.sandbox import Outcome, run_many, run_tests
+from tailora.measure.sandbox.checks import Check, is_right
+from tailora.measure.sandbox.worker import decode, encode, find_unfit
 
 ADD = "def f(x):\n    return x + 1"
 ONE = [{"input": "f(1)", "expected": 2}]
@@ -186,7 +193,7 @@ def test_a_flood_in_the_result_pipe_is_stopped():
 def test_a_child_left_behind_neither_hangs_the_parent_nor_stays(ending):
     code = f"import os, time\nif os.fork() == 0:\n    time.sleep(60)\n    os._exit(0)\n{ending}"
     start = time.monotonic()
-    outcome = run_tests(code, ONE, seconds=1)
+    outcome = run_tests(code, ONE, seconds=1, within="limits")
     assert time.monotonic() - start < 3
     assert outcome.status == ("passed" if ending == ADD else "timeout")
 
@@ -210,7 +217,7 @@ if os.fork() == 0:
 os.read(ready, 1)
 """
     try:
-        assert run_tests(code + ADD, ONE).status == "passed"
+        assert run_tests(code + ADD, ONE, within="limits").status == "passed"
         assert os.read(reading, 1) == b"x"  # it has lived
         assert closes_within(reading, 5)
     finally:
@@ -228,20 +235,24 @@ def closes_within(fifo, seconds):
     return False
 
 
-def test_nothing_of_ours_leaks_into_the_program_and_nothing_it_writes_stays():
+@pytest.mark.parametrize(("within", "listed"), [("strong", "PermissionError"), ("limits", ["file"])])
+def test_nothing_of_ours_leaks_into_the_program_and_nothing_it_writes_stays(within, listed):
     code = """
 import os, sys
-def f(x):
+def attempt(work):
     try:
-        with open("file", "w") as file:
-            file.write("x")
-        wrote = True
-    except OSError:
-        wrote = False
-    return [sorted(set(os.environ) - {"LC_CTYPE", "LD_LIBRARY_PATH"}), os.listdir("."), wrote, __name__, sys.argv]
+        return work()
+    except OSError as error:
+        return type(error).__name__
+def write():
+    with open("file", "w") as file:
+        file.write("x")
+def f(x):
+    wrote = attempt(write)
+    return [dict(os.environ), wrote in ("OSError", "PermissionError"), attempt(os.listdir), __name__, sys.argv]
 """
-    expected = [["PYTHONHASHSEED"], ["file"], False, "answer", ["-c"]]
-    assert run_tests(code, [{"input": "f(0)", "expected": expected}]) == Outcome("passed", 1, 1)
+    tests = [{"input": "f(0)", "expected": [{}, True, listed, "answer", ["-c"]]}]
+    assert run_tests(code, tests, within=within) == Outcome("passed", 1, 1)
 
 
 def test_the_order_of_a_set_is_the_same_in_every_run():
@@ -264,6 +275,98 @@ def test_the_detail_is_one_short_line_without_control_characters():
     detail = run_tests("raise ValueError('a\\x1b[31m\\nb\\u202ec' + 'd' * 1000)", ONE).detail
     assert detail.startswith("ValueError: a [31m b c")
     assert len(detail) <= 200
+
+
+@pytest.mark.parametrize(
+    ("test", "right", "wrong"),
+    [
+        ("assert f() == 3", ["3", "3.0", "True + 2"], ["4", "'3'", "[3]", "None"]),
+        ("assert 3 == f(), 'three'", ["3"], ["4"]),
+        ("assert f() == (1, [2])", ["(1, [2])", "(1.0, [2])"], ["[1, [2]]", "(1, (2,))"]),
+        ("assert f() == {1, 2}", ["{2, 1}", "frozenset([1, 2])"], ["[1, 2]", "(1, 2)"]),
+        ("assert f() == set()", ["set()"], ["{}", "[]", "None"]),
+        (
+            "assert f() == {'a': {1: 'b'}}",
+            ["{'a': {1: 'b'}}", "__import__('collections').OrderedDict(a={1: 'b'})"],
+            ["{}"],
+        ),
+        (
+            "assert f() == {'a': 2}",
+            ["__import__('collections').Counter('aa')"],
+            ["__import__('collections').Counter('a')"],
+        ),
+        ("assert f() == b'a'", ["b'a'"], ["'a'"]),
+        ("assert f() == -1.5 + 2j", ["-1.5 + 2j"], ["-1.5"]),
+        ("assert f() is None", ["None"], ["0", "False"]),
+        ("assert f() is True", ["True"], ["1"]),
+        ("assert f() == True", ["True", "1"], ["2", "'True'"]),
+        ("assert f()", ["1", "[0]"], ["0", "''", "None"]),
+        ("assert not f()", ["0", "[]"], ["1"]),
+        ("assert f() != 3", ["4"], ["3"]),
+        ("assert 1 < f() <= 3", ["2"], ["1", "4"]),
+        ("import math\nassert math.isclose(f(), 0.3)", ["0.1 + 0.2"], ["0.31"]),
+        ("def check(g):\n    assert g() == 1\n\ncheck(f)", ["1"], ["2"]),
+        ("\r\nassert f() == 1  \r\n", ["1"], ["2"]),
+    ],
+)
+def test_an_assert_passes_as_it_does_in_python(test, right, wrong):
+    values = [*right, *wrong]
+    jobs = [(f"def f():\n    return {value}", [test]) for value in values]
+    outcomes = run_many(jobs, workers=1)
+    assert dict(zip(values, [o.status == "passed" for o in outcomes], strict=True)) == {
+        value: holds(code, test) for value, (code, _) in zip(values, jobs, strict=True)
+    }
+    assert [o.status for o in outcomes] == ["passed"] * len(right) + ["failed"] * len(wrong)
+
+
+def holds(code, test):
+    """Say whether the test of a harmless program holds, by running both right here."""
+    try:
+        exec(f"{code}\n{test}", {})
+    except AssertionError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("test", ["assert g(", "assert g() == 1", "assert f() == 1 / 0", "raise KeyError", "\0"])
+def test_a_test_that_cannot_be_evaluated_is_an_error(test):
+    assert run_tests("def f():\n    return 1", [test]).status == "error"
+
+
+def plain(numbers):
+    keys = st.integers() | st.text()
+    lone = st.sets(keys | numbers, max_size=1).map(lambda parts: [parts, frozenset(parts)])
+    return st.recursive(
+        st.none() | st.booleans() | st.integers() | numbers | st.text() | st.binary() | lone,
+        lambda parts: st.lists(parts) | st.lists(parts).map(tuple) | st.dictionaries(keys, parts),
+        max_leaves=8,
+    )
+
+
+@given(plain(st.floats() | st.complex_numbers()))
+def test_plain_values_travel_unchanged(value):
+    assert find_unfit(value) == ""
+    assert repr(decode(json.loads(json.dumps(encode(value))))) == repr(value)
+
+
+@given(plain(st.floats(allow_nan=False)), plain(st.floats(allow_nan=False)))
+def test_values_of_an_assert_are_compared_as_python_does(value, other):
+    for expected in (value, other):
+        check = Check("f()", expected, exact=False)
+        assert is_right(check, decode(json.loads(json.dumps(encode(value))))) == (value == expected)
+
+
+MBPP = Path(__file__).parents[3] / "shared" / "data" / "mbpp" / "mbpp.jsonl"
+
+
+@pytest.mark.skipif(not MBPP.is_file(), reason="the MBPP problems are not here")
+def test_reference_solutions_of_mbpp_pass_their_asserts_and_broken_ones_do_not():
+    rows = [json.loads(line) for line in MBPP.read_text("utf-8").splitlines()][::16]
+    right = [(f"{row['code']}\n{row['test_setup_code']}", row["test_list"]) for row in rows]
+    broken = [(re.sub(r"\breturn\b.*", "return 'broken'", code), tests) for code, tests in right]
+    outcomes = run_many(right + broken, workers=2, seconds=20)
+    assert [outcome for outcome in outcomes[: len(rows)] if outcome.status != "passed"] == []
+    assert [outcome for outcome in outcomes[len(rows) :] if outcome.status == "passed"] == []
 
 
 def test_without_tests_nothing_is_run_and_nothing_passes():

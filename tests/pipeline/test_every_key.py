@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from tailora.pipeline import evaluate, prepare, train
 from tailora.recipe import Recipe
 from tailora.text.batches import packed_batches, padded_batches
 from tailora.text.prompts import Sample
+from tests.kernels import without
 from tests.toys import save_toy
 
 MakeRecipe = Callable[..., Recipe]
@@ -66,6 +70,7 @@ ELSEWHERE = {
     "evaluate.batch_size": "below: it must not change the result",
     "evaluate.test_seconds": "below",
     "evaluate.test_memory_mb": "below",
+    "evaluate.unsafe_exec": "below",
 }
 
 
@@ -140,6 +145,27 @@ def test_test_memory_bounds_a_program(make_recipe: MakeRecipe) -> None:
     large = "def f():\n    return len(bytearray(200 * 2**20)) // (200 * 2**20)"
     assert score(make_recipe, large, **{"evaluate.test_memory_mb": 512}) is True
     assert score(make_recipe, large, **{"evaluate.test_memory_mb": 100}) is False
+
+
+def test_unsafe_exec_runs_programs_where_no_sandbox_holds(tmp_path: Path) -> None:
+    # A kernel without Landlock (its first call has number 444 everywhere), and no bubblewrap to be found.
+    script = f"""{without(444, 38)}
+from tailora import recipe
+from tailora.tasks.generate import Generate
+from tests.toys import toy_tokenizer
+row = {{"answer": "x = 1", "tests": [{{"input": "f()", "expected": 1}}]}}
+for allowed in (False, True):
+    task = Generate(recipe.Evaluate(unsafe_exec=allowed), toy_tokenizer())
+    (score,) = task.score([row], ["f = lambda: 1"])
+    print(score["passed"], score["tests"]["detail"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={"PATH": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)},
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    refused, allowed = done.stdout.splitlines()
+    assert refused.startswith("None no sandbox") and "--unsafe-exec" in refused
+    assert allowed.startswith("True")
 
 
 def test_a_model_runs_its_own_code_only_when_that_is_allowed(make_recipe: MakeRecipe, tmp_path: Path) -> None:
