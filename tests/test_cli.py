@@ -201,3 +201,9 @@ def test_an_interruption_ends_quietly_with_130(workplace: Path, offline: dict[st
         _, errors = process.communicate()
     assert process.returncode == 130 and "Traceback" not in errors
     assert not (workplace / "runs" / "small" / "prepare").exists()
+
+
+def test_strict_refuses_what_else_is_only_shown(tailora: Command, workplace: Path) -> None:
+    assert tailora("prepare", "small.toml").returncode == 0
+    done = tailora("prepare", "small.toml", "--strict", "--fresh")
+    assert done.returncode == 2 and "data.strict: 40 rows are few" in done.stderr
