@@ -212,7 +212,7 @@ def _counting(collate: Callable[[Any], Any], tokens: list[int]) -> Callable[[Any
 def _meter() -> Any:
     from transformers import TrainerCallback
 
-    class Meter(TrainerCallback):
+    class Meter(TrainerCallback):  # type: ignore[misc]
         """Seconds from one step's end to the next, data and bookkeeping included."""
 
         def __init__(self) -> None:
@@ -313,7 +313,7 @@ def flops_needed(model: Any, samples: list[Sample]) -> float:
     width = heads * getattr(model.config, "head_dim", model.config.hidden_size // heads)
     squares = sum(len(s.tokens) ** 2 for s in samples)
     attention = 6 * squares * width * model.config.num_hidden_layers
-    return 4 * frozen + 6 * adapters + (4 * head.weight.numel() * learned + attention) / tokens
+    return float(4 * frozen + 6 * adapters + (4 * head.weight.numel() * learned + attention) / tokens)
 
 
 def table(shape: str) -> str:
