@@ -46,6 +46,8 @@ OTHER: dict[str, Any] = {
     "train.lr": 7e-7,
     "train.batch_size": 7,
     "train.micro_tokens": 7,
+    "train.path": "plain",
+    "train.recompute": True,
     "train.warm_up": 0.7,
     "train.weight_decay": 0.7,
     "train.clip": 7.0,
