@@ -52,8 +52,6 @@ OTHER: dict[str, Any] = {
     "train.weight_decay": 0.7,
     "train.clip": 7.0,
     "train.seed": 7,
-    "train.path": "plain",
-    "train.recompute": True,
     "train.schedule": "linear",
     "train.patience": 7,
     "train.save_minutes": 7.0,
@@ -63,6 +61,7 @@ OTHER: dict[str, Any] = {
     "evaluate.rows": 7,
     "evaluate.test_seconds": 7.0,
     "evaluate.test_memory_mb": 70,
+    "evaluate.unsafe_exec": True,
 }
 HOLD_A_STAGE_OPEN = """
 import sys, time
