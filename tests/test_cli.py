@@ -81,6 +81,15 @@ def test_several_mistakes_are_answered_at_once(tailora: Command) -> None:
     assert all(any(key in line for line in lines) for key in ("lora.rank", "train.lr", "data.vla"))
 
 
+@pytest.mark.parametrize("verb", ["run", "evaluate"])
+@pytest.mark.parametrize("words", [[], ["--unsafe-exec"]])
+def test_unsafe_exec_is_asked_for_by_its_flag_alone(
+    tailora: Command, workplace: Path, verb: str, words: list[str]
+) -> None:
+    assert "3 rows" in tailora(verb, "small.toml", "data.source=few.jsonl", *words).stderr
+    assert load_recipe(str(workplace / "runs" / "small" / "recipe.toml")).evaluate.unsafe_exec is bool(words)
+
+
 def test_a_refused_command_leaves_no_run(tailora: Command, workplace: Path) -> None:
     for words in (["lora.rank=0"], ["data.source=row.jsonl"], ["model.base=./nowhere"]):
         tailora("run", "small.toml", *words)

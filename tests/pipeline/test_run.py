@@ -284,3 +284,15 @@ def test_a_run_over_several_sources_reports_them_with_their_domains(make_recipe:
     assert (page.parent / "figures" / "domains.png").exists()
     assert "one.jsonl" in page.read_text("utf-8") and "<first>" not in page.read_text("utf-8")
     assert load_recipe(str(page.parents[1] / "recipe.toml")).data == asked.data
+
+
+def test_tests_that_were_not_run_leave_pass_at_1_absent_with_the_reason() -> None:
+    scores = {"nats": 1.0, "bits": 1.0, "targets": 1, "bytes": 1, "parses": True, "exact": True, "chrf": 1.0}
+    tests = {"status": "not run", "detail": "no sandbox; --unsafe-exec runs programs with limits only (jail: none)"}
+    rows = [
+        {"id": str(i), "prompt_hash": "", "slice": None, "cluster": str(i), "passed": None, "tests": tests, **scores}
+        for i in range(3)
+    ]
+    comparison = compare(METRICS, rows, rows)
+    assert comparison["absent"] == {"pass@1": f"the tests were not run: {tests['detail']}"}
+    assert comparison["primary"] == "bits per byte"
