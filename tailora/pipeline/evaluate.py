@@ -9,6 +9,7 @@ from typing import Any
 from tailora import files, machine
 from tailora.errors import RunError
 from tailora.files import Row, fingerprint
+from tailora.measure import sandbox
 from tailora.measure.stats import Comparison, compare_means, compare_ratios
 from tailora.pipeline.prepare import prepare
 from tailora.pipeline.train import check_fingerprints, train
@@ -76,6 +77,7 @@ def _compare_variants(run: Run, rows: list[Row], available: int, stage: Stage) -
         files.write_json(stage.folder / variant / "scores.json", _scores(task.metrics, predicted))
     comparison = compare(task.metrics, predictions["base"], predictions["tuned"])
     comparison["forgetting"] = compare_general(general["base"], general["tuned"])
+    comparison["sandbox"] = sandbox.find_strongest().mode or "limits"
     files.write_json(
         stage.folder / "comparison.json", comparison | {"rows": asdict(fitting.budget) | {"not_asked": not_asked}}
     )

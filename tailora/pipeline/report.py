@@ -52,6 +52,7 @@ def _tell(run: Run, folder: Path) -> dict[str, Any]:
         "meanings": {entry["metric"]: entry["meaning"] for entry in entries},
         "warnings": sorted({f"* {entry['slice']}: {entry['warning']}" for entry in entries if entry["warning"]}),
         "absent": comparison["absent"],
+        "confined": words.CONFINED[comparison["sandbox"]],
         "training": [*words.training_lines(run.folder), *words.budget_lines(trained["tokens"], trained["remarks"])],
         "card": words.card_table(run.folder),
         "machine": record["machine"],

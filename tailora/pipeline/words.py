@@ -7,6 +7,11 @@ from pathlib import Path
 from tailora import files
 from tailora.files import Row
 
+CONFINED = {
+    "jail": "in a jail of Landlock and seccomp",
+    "bubblewrap": "in bubblewrap",
+    "limits": "with limits on time and memory, not in a sandbox",
+}
 _MOST_UNKNOWN = 0.01
 
 COMPARISON_HEADER = ("metric", "rows", "base", "tuned", "difference", "95 % interval", "p", "verdict")

@@ -15,11 +15,12 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from tailora.errors import DataError, RunError
+from tailora.errors import DataError, ModelError, RunError
 from tailora.pipeline import evaluate, prepare, report, run, train
 from tailora.pipeline.evaluate import compare
 from tailora.recipe import Recipe, describe_recipe, load_recipe
 from tailora.tasks.generate import METRICS
+from tests.toys import save_toy
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -296,3 +297,15 @@ def test_tests_that_were_not_run_leave_pass_at_1_absent_with_the_reason() -> Non
     comparison = compare(METRICS, rows, rows)
     assert comparison["absent"] == {"pass@1": f"the tests were not run: {tests['detail']}"}
     assert comparison["primary"] == "bits per byte"
+
+
+def test_39_a_tokenizer_with_tokens_that_the_model_does_not_know_is_refused(
+    make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    base = save_toy(tmp_path / "base")
+    model = AutoModelForCausalLM.from_pretrained(base)
+    model.resize_token_embeddings(200)
+    model.config.pad_token_id = model.config.bos_token_id = model.config.eos_token_id = 0
+    model.save_pretrained(base)
+    with pytest.raises(ModelError, match="writes token 256, but the model has embeddings for 200 only"):
+        train(make_recipe(**{"model.base": str(base)}), tmp_path / "runs")
