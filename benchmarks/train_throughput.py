@@ -76,8 +76,16 @@ CONTENDERS: dict[str, tuple[str, dict[str, Any]]] = {
         "TRL, bf16 weights, no checkpointing, grouped by length",
         {"gradient_checkpointing": False, "train_sampling_strategy": "group_by_length"},
     ),
+    "trl-bf16-padding-free": (
+        "TRL, bf16 weights, no checkpointing, padding-free",
+        {"gradient_checkpointing": False, "padding_free": True, "max_length": None},
+    ),
+    "trl-bf16-packing": (
+        "TRL, bf16 weights, no checkpointing, packing (bfd, 2 × 1,024 tokens)",
+        {"gradient_checkpointing": False, "packing": True, "per_device_train_batch_size": 2},
+    ),
 }  # fmt: skip
-_BF16_WEIGHTS = ("trainer-bf16", "trl-bf16")
+_BF16_WEIGHTS = ("trainer-bf16", "trl-bf16", "trl-bf16-padding-free", "trl-bf16-packing")
 
 
 class Step(NamedTuple):

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 
 from tailora.errors import DataError, ModelError, RunError
 from tailora.pipeline import evaluate, prepare, report, run, train
-from tailora.pipeline.evaluate import compare
+from tailora.pipeline.compare import compare
 from tailora.recipe import Recipe, describe_recipe, load_recipe
 from tailora.tasks.generate import METRICS
 from tests.toys import save_toy
