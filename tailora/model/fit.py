@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 from tailora import machine, recipe
 from tailora.errors import RunError, Stopped
 from tailora.model import checkpoint
-from tailora.model.lora import trainable
+from tailora.model.adalora import Ranks
+from tailora.model.lora import rate_groups
 from tailora.model.losses import micro_batches
 from tailora.model.schedule import rate
 from tailora.run import Stage, progress, stop_requests
@@ -98,11 +99,12 @@ def fit(
             touched by such a step.
         Stopped: after SIGINT or SIGTERM, when the step is done and saved.
     """
-    training = _Training(model, loss, settings, stage)
+    steps_an_epoch = math.ceil(len(train) / settings.batch_size)
+    steps = settings.epochs * steps_an_epoch
+    training = _Training(model, loss, settings, stage, steps)
     training.try_out(train, val)
     training.begin()
-    here, steps_an_epoch = training.position, math.ceil(len(train) / settings.batch_size)
-    steps = settings.epochs * steps_an_epoch
+    here = training.position
 
     with stop_requests() as stop, progress("training", steps, here.step) as advance:
         training.stop = stop
@@ -121,13 +123,20 @@ def fit(
 class _Training:
     """The parts of a training: what is given, what changes with each step, and how that is saved and restored."""
 
-    def __init__(self, model: Any, loss: Loss, settings: recipe.Train, stage: Stage) -> None:
+    def __init__(self, model: Any, loss: Loss, settings: recipe.Train, stage: Stage, steps: int) -> None:
         import torch
 
         self.model, self.loss, self.settings, self.stage = model, loss, settings, stage
-        self.weights = trainable(model)
+        self.lr = float(settings.lr)  # "auto" has become a number before
+        self.ranks = Ranks(model, steps)
+        groups = rate_groups(model)
+        self.weights = {name: weight for _, group in groups for name, weight in group.items()}
         self.best = _copy(self.weights)
-        self.optimizer = torch.optim.AdamW(self.weights.values(), lr=settings.lr, weight_decay=settings.weight_decay)
+        self.optimizer = torch.optim.AdamW(
+            [{"params": list(group.values()), "factor": factor} for factor, group in groups],
+            lr=self.lr,
+            weight_decay=settings.weight_decay,
+        )
         self.position = Position(settings.micro_tokens)
         self.stop: Callable[[], int | None] = lambda: None
         self.started = self.saved = time.monotonic()
@@ -163,6 +172,7 @@ class _Training:
         here = self.position
         self.model.train()
         nats, targets = self._accumulate(samples)
+        self.ranks.penalise()
         norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), self.settings.clip).item()
         finite = math.isfinite(nats) and math.isfinite(norm)
         here.step, here.taken = here.step + 1, here.taken + 1
@@ -171,13 +181,14 @@ class _Training:
         if finite:
             here.bad = []
             for group in self.optimizer.param_groups:
-                group["lr"] = self.settings.lr * scale
+                group["lr"] = self.lr * scale * group["factor"]
             self.optimizer.step()
-            taken = {"loss": nats / targets, "grad_norm": norm, "lr": self.settings.lr * scale}
+            taken = {"loss": nats / targets, "grad_norm": norm, "lr": self.lr * scale}
             counted = {"tokens": here.tokens, "seconds": round(here.seconds, 2)}
             self.stage.log({"split": "train", "step": here.step, "epoch": here.epoch, **taken, **counted})
         else:
             self._skip(rows, nats / targets, norm)
+        self.ranks.share_out(here.step, finite)
         self.optimizer.zero_grad(set_to_none=True)
         speed = here.tokens / here.seconds
         return f"loss {nats / targets:.3f}  {speed:,.0f} tokens/s  {machine.held_memory_bytes() / 2**30:.1f} GiB"
@@ -215,8 +226,9 @@ class _Training:
                 + (f"Lower train.lr (now {self.settings.lr})." if here.epoch else "The base model itself is broken.")
             )
         self.stage.log({"split": "val", "step": here.step, "epoch": here.epoch, "loss": loss})
-        here.without_gain += 1
-        if here.best_val_loss is None or loss < here.best_val_loss:
+        shared_out = self.ranks.is_shared_out(here.step)
+        here.without_gain += shared_out
+        if shared_out and (here.best_val_loss is None or loss < here.best_val_loss):
             here.best_val_loss, here.best_epoch, here.without_gain = loss, here.epoch, 0
             self.best = _copy(self.weights)
         here.first_val_loss = loss if here.first_val_loss is None else here.first_val_loss
@@ -259,6 +271,7 @@ class _Training:
             "best": self.best,
             "optimizer": self._optimizer_state(),
             "random": _random_state(),
+            "ranks": self.ranks.state(),
         }
         checkpoint.save(self.stage, self.position.name, asdict(self.position), groups)
         self.saved = time.monotonic()
@@ -269,6 +282,7 @@ class _Training:
         _fill(self.weights, found.load("weights"))
         _fill(self.best, found.load("best"))
         self._fill_optimizer(found.load("optimizer"))
+        self.ranks.restore(found.load("ranks"))
         _set_random_state(found.load("random"))
         self.stage.say(f"goes on after step {here.step}, in epoch {max(1, here.epoch)} of {self.settings.epochs}")
 

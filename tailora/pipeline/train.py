@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from tailora import files, machine
@@ -9,6 +10,7 @@ from tailora.errors import ModelError, RunError
 from tailora.pipeline.prepare import prepare
 from tailora.pipeline.words import budget_lines
 from tailora.recipe import Recipe
+from tailora.recipe import Train as TrainSettings
 from tailora.run import RUNS, Run, Stage, tell
 from tailora.text.budget import fit_rows
 from tailora.text.prompts import Sample
@@ -48,7 +50,7 @@ def train(recipe: Recipe, root: Path = RUNS) -> Run:
 def _train(run: Run, splits: Splits, stage: Stage) -> None:
     from tailora.model import checkpoint, load
     from tailora.model.fit import fit
-    from tailora.model.lora import add_lora, trainable
+    from tailora.model.lora import adalora_ranks, add_lora, count_weights
     from tailora.model.losses import choose_path, recompute_activations
     from tailora.tasks.generate import Generate
 
@@ -76,13 +78,12 @@ def _train(run: Run, splits: Splits, stage: Stage) -> None:
         load.choose_attention(model, max(len(sample.tokens) for sample in train_samples))
     if recipe.train.recompute:
         recompute_activations(model)
+    if recipe.lora.top_layers:
+        _keep_prefix(model, [*train_samples, *val_samples], stage)
     stage.facts |= {
         "device": machine.device(),
         "fingerprints": {"base": base, "prompts": task.prompts.fingerprint()},
-        "weights": {
-            "trainable": sum(w.numel() for w in trainable(model).values()),
-            "all": sum(w.numel() for w in model.parameters()),
-        },
+        "weights": count_weights(model),
         "path": path._asdict(),
         "tokens": budgets,
         "remarks": task.prompts.remarks(),
@@ -91,8 +92,15 @@ def _train(run: Run, splits: Splits, stage: Stage) -> None:
     _save_adapter(model, tokenizer, stage)  # what cannot be saved fails now, not in the end
     ids = [row["id"] for row in fitting["train"].rows]
     with trackers(recipe.train.trackers, recipe.name, stage.folder, recipe.keys()) as stage.listeners:
-        fitted = fit(model, train_samples, val_samples, task.loss, recipe.train, stage, ids)
-    stage.facts["fitted"] = asdict(fitted)
+        settings = _with_rate(model, train_samples, task.loss, recipe.train, stage)
+        fitted = fit(model, train_samples, val_samples, task.loss, settings, stage, ids)
+    stage.facts |= {"fitted": asdict(fitted), "lr": settings.lr}
+    if ranks := adalora_ranks(model):
+        stage.facts["ranks"] = ranks
+        tell(
+            "train",
+            f"ranks: {min(ranks.values())} to {max(ranks.values())} by layer, {mean(ranks.values()):.1f} on average",
+        )
     lengths = ({"prompt": len(s.tokens) - s.targets, "answer": s.targets} for s in train_samples)
     files.write_jsonl(stage.folder / "lengths.jsonl", lengths)
     _save_adapter(model, tokenizer, stage)
@@ -111,6 +119,31 @@ def _save_adapter(model: Any, tokenizer: Any, stage: Stage) -> None:
         raise RunError(f"{folder}: the adapter cannot be saved: {error}. What was saved before is whole.") from error
     tokenizer.save_pretrained(folder)
     files.write_json(folder / "tailora.json", stage.facts["fingerprints"])
+
+
+def _keep_prefix(model: Any, samples: list[Sample], stage: Stage) -> None:
+    from tailora.model.prefix import keep_prefix
+
+    kept = keep_prefix(model, samples, stage.folder)
+    stage.facts["prefix"] = kept._asdict()
+    stage.say(kept.line())
+
+
+def _with_rate(model: Any, samples: list[Sample], loss: Any, settings: TrainSettings, stage: Stage) -> TrainSettings:
+    """Return `settings` with a number as rate; one that is chosen by a test is chosen once, also when interrupted."""
+    from tailora.model.rates import RangeTest, find_rate
+
+    if settings.lr != "auto":
+        return settings
+    record = stage.folder / "rates.json"
+    found = files.read_json(record) if record.exists() else {}
+    if found.get("made_from") == stage.made_from:
+        test = RangeTest(**found["test"])
+    else:
+        test = find_rate(model, samples, loss, settings)
+        files.write_json(record, {"made_from": stage.made_from, "test": test._asdict()})
+    stage.say(test.line())
+    return settings.model_copy(update={"lr": test.chosen})
 
 
 def _refuse_strange_tokens(samples: list[Sample], model: Any) -> None:
@@ -134,15 +167,24 @@ tags: [lora, tailora]
 
 # {recipe.name}
 
-A LoRA adapter (rank {recipe.lora.rank}, alpha {recipe.lora.alpha:g}) for `{recipe.model.base}`, trained with tailora
+{_what(recipe)} for `{recipe.model.base}`, trained with tailora
 on `{recipe.data.shown()}`: {budget["rows"]:,} rows and {budget["targets"]:,} answer tokens an epoch,
-{fitted["epochs"]} epochs, peak learning rate {recipe.train.lr:g}. The weights of epoch
+{fitted["epochs"]} epochs, peak learning rate {facts["lr"]:g}. The weights of epoch
 {fitted["best_epoch"]} were kept: validation loss {fitted["best_val_loss"]:.4f} nats per token,
 {fitted["first_val_loss"]:.4f} before training.
 
 `tailora.json` holds fingerprints of the base weights and of template and tokenizer, which belong to this adapter.
 How it compares with its base stands in the run's report.
 """
+
+
+def _what(recipe: Recipe) -> str:
+    """Name what was trained."""
+    lora, names = recipe.lora, {"lora": "LoRA", "rslora": "rsLoRA", "dora": "DoRA", "adalora": "AdaLoRA"}
+    if lora.method == "full":
+        return "All weights, trained further without an adapter,"
+    begun = "" if lora.init == "zero" else f", begun as {lora.init} and saved at twice the rank"
+    return f"A {names[lora.method]} adapter (rank {lora.rank}, alpha {lora.alpha:g}{begun})"
 
 
 def check_fingerprints(run: Run, base: str, prompts: str) -> None:
