@@ -5,6 +5,7 @@ write instead. The text under each key is its documentation, here and in `tailor
 """
 
 import json
+import re
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -205,6 +206,25 @@ class Evaluate(Section):
     """Memory limit for running one answer against its tests, in MiB."""
     unsafe_exec: bool = False
     """Run generated programs with limits only where no sandbox holds: they then reach your files and the network."""
+    primary: str | None = None
+    """Metric that gives the verdict, such as "chrF"; name it before you have seen any result. When left out, pass@1
+    where the rows bring tests, else bits per byte."""
+    metrics: list[str] = []
+    """Metrics of your own as "module:function": a function of an answer and its row, which returns a number, a truth
+    value, or None where it does not apply."""
+    samples: int = Field(default=0, ge=0)
+    """Answers to draw at random for each row besides the likeliest one, for pass@k of up to so many; 0 for none."""
+    temperature: float = Field(default=0.8, gt=0)
+    """Temperature of drawn answers."""
+    seed: int = 0
+    """Seed of drawn answers."""
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_are_functions(cls, metrics: list[str]) -> list[str]:
+        if all(re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name) for name in metrics):
+            return metrics
+        raise ValueError('name each metric as "module:function"')
 
 
 class Recipe(Section):

@@ -67,6 +67,11 @@ OTHER: dict[str, Any] = {
     "evaluate.test_seconds": 7.0,
     "evaluate.test_memory_mb": 70,
     "evaluate.unsafe_exec": True,
+    "evaluate.primary": "chrF",
+    "evaluate.metrics": ["mine:words"],
+    "evaluate.samples": 7,
+    "evaluate.temperature": 0.7,
+    "evaluate.seed": 7,
 }
 HOLD_A_STAGE_OPEN = """
 import sys, time

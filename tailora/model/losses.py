@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from tailora.errors import ModelError
 from tailora.model.attention import Packing, packed_attention
-from tailora.model.head import Head, token_losses
+from tailora.model.head import Head, read_tokens, token_losses
 from tailora.model.load import mixed_precision
 from tailora.model.lora import fuse_lora, trainable, unfuse_lora
 from tailora.text.batches import packed_batches, padded_batches
@@ -30,10 +30,14 @@ class Path(NamedTuple):
 
 
 class TokenNats(NamedTuple):
-    """The loss of every learned token in nats (float32), and the number of the sample that it belongs to."""
+    """The loss of every learned token in nats (float32), and the number of the sample that it belongs to.
+
+    `right` says whether the token was the likeliest one; None where gradients are kept.
+    """
 
     nats: Any
     owner: Any
+    right: Any
 
 
 def token_nats(model: Any, samples: Sequence[Sample]) -> TokenNats:
@@ -100,7 +104,8 @@ def _plain(model: Any, samples: Sequence[Sample]) -> TokenNats:
     owner, position = learned.nonzero(as_tuple=True)
     chosen = logits[owner, position - 1].float()
     nats = torch.nn.functional.cross_entropy(chosen, tokens[owner, position], reduction="none")
-    return TokenNats(nats, owner)
+    right = None if nats.requires_grad else chosen.argmax(-1) == tokens[owner, position]
+    return TokenNats(nats, owner, right)
 
 
 def _pad_right(rows: list[list[Any]], filler: Any, device: Any) -> Any:
@@ -141,9 +146,11 @@ def _fast(model: Any, samples: Sequence[Sample]) -> TokenNats:
     (targets,) = learned.nonzero(as_tuple=True)
     owner = torch.searchsorted(packed.packing.bounds.cpu(), targets, right=True) - 1
     targets = targets.to(model.device)
-    hidden = _hidden(model, samples, packed)
-    nats = token_losses(_head(_base(model)), hidden[targets - 1], packed.tokens[targets])
-    return TokenNats(nats, owner.to(model.device))
+    head, hidden, owner = _head(_base(model)), _hidden(model, samples, packed)[targets - 1], owner.to(model.device)
+    if hidden.requires_grad:
+        return TokenNats(token_losses(head, hidden, packed.tokens[targets]), owner, None)
+    nats, right = read_tokens(head, hidden, packed.tokens[targets])
+    return TokenNats(nats, owner, right)
 
 
 def _hidden(model: Any, samples: Sequence[Sample], packed: Packed) -> Any:

@@ -76,7 +76,7 @@ def _predict(model: Any, task: Any, rows: list[Row], samples: list[Sample], reci
     from tailora.tasks.generate import nats_to_bits
 
     settings = recipe.evaluate
-    nats = _losses(model, task, samples, recipe.train.micro_tokens)
+    readings = _read(model, task, samples, recipe.train.micro_tokens)
     with progress("answering", len(rows)) as advance:
         answers = Engine(model, task.prompts).answer(
             [row["prompt"] for row in rows],
@@ -93,41 +93,47 @@ def _predict(model: Any, task: Any, rows: list[Row], samples: list[Sample], reci
             "prompt_hash": fingerprint(task.prompts.render(row["prompt"])),
             "output": answer.text,
             "finish": answer.finish,
-            "nats": loss,
-            "bits": nats_to_bits(loss),
+            "nats": reading.nats,
+            "bits": nats_to_bits(reading.nats),
+            "right": reading.right,
             "targets": sample.targets,
             "bytes": len(row["answer"].encode()),
             **score,
         }
-        for row, sample, answer, loss, score in zip(rows, samples, answers, nats, scores, strict=True)
+        for row, sample, answer, reading, score in zip(rows, samples, answers, readings, scores, strict=True)
     ]
 
 
 def _read_general(model: Any, task: Any, longest: int, micro_tokens: int) -> list[Row]:
-    """Return what each passage of the bundled general text costs the model, in bits and bytes."""
+    """Return what each passage of the bundled general text costs the model in bits, and the tokens it guesses."""
     from tailora.tasks.generate import nats_to_bits
 
     passages = read_general()
     windows = [task.prompts.encode_text(passage["text"], longest) for passage in passages]
-    losses = iter(_losses(model, task, [sample for cut in windows for sample in cut], micro_tokens))
-    return [
-        {
-            "id": passage["id"],
-            "slice": passage["kind"],
-            "cluster": passage["id"],
-            "bits": nats_to_bits(sum(next(losses) for _ in cut)),
-            "bytes": len(passage["text"].encode()),
-        }
-        for passage, cut in zip(passages, windows, strict=True)
-    ]
+    readings = iter(_read(model, task, [sample for cut in windows for sample in cut], micro_tokens))
+    found = []
+    for passage, cut in zip(passages, windows, strict=True):
+        read = [next(readings) for _ in cut]
+        found.append(
+            {
+                "id": passage["id"],
+                "slice": passage["kind"],
+                "cluster": passage["id"],
+                "bits": nats_to_bits(sum(reading.nats for reading in read)),
+                "bytes": len(passage["text"].encode()),
+                "right": sum(reading.right for reading in read),
+                "targets": sum(sample.targets for sample in cut),
+            }
+        )
+    return found
 
 
-def _losses(model: Any, task: Any, samples: list[Any], micro_tokens: int) -> list[float]:
+def _read(model: Any, task: Any, samples: list[Any], micro_tokens: int) -> list[Any]:
+    """Return the reading of each sample, in the order of the samples."""
     from tailora.model.losses import micro_batches
 
-    numbered = {id(sample): i for i, sample in enumerate(samples)}
-    losses = [0.0] * len(samples)
+    readings: dict[int, Any] = {}
     for batch in micro_batches(model, samples, micro_tokens):
-        for sample, loss in zip(batch, task.row_losses(model, batch), strict=True):
-            losses[numbered[id(sample)]] = loss
-    return losses
+        for sample, reading in zip(batch, task.row_readings(model, batch), strict=True):
+            readings[id(sample)] = reading
+    return [readings[id(sample)] for sample in samples]

@@ -58,6 +58,7 @@ EFFECTS: dict[str, tuple[Any, str, str | None]] = {
     "train.schedule": ("constant", ADAPTER, PREPARED),
     "evaluate.max_new_tokens": (3, PREDICTED, ADAPTER),
     "evaluate.rows": (5, PREDICTED, ADAPTER),
+    "evaluate.primary": ("chrF", "evaluate/comparison.json", PREDICTED),
 }
 ELSEWHERE = {
     "data.weights": "repeats training rows, in test_prepare",
@@ -76,6 +77,10 @@ ELSEWHERE = {
     "evaluate.test_seconds": "below",
     "evaluate.test_memory_mb": "below",
     "evaluate.unsafe_exec": "below",
+    "evaluate.metrics": "adds scores, in tasks/test_own",
+    **dict.fromkeys(
+        ("evaluate.samples", "evaluate.temperature", "evaluate.seed"), "what is drawn is scored in tasks/test_generate"
+    ),
 }
 
 
