@@ -7,6 +7,7 @@ write instead. The text under each key is its documentation, here and in `tailor
 import json
 import re
 import tomllib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -226,6 +227,18 @@ class Evaluate(Section):
             return metrics
         raise ValueError('name each metric as "module:function"')
 
+    prompts: str | list[str] = []
+    """Your own prompts, answered by base and tuned side by side: a list, a text file with a prompt a line, or rows with
+    `prompt` and, where something must not be lost, the `answer` that must stand in what is said, or `tests`."""
+
+    @field_validator("prompts", mode="before")
+    @classmethod
+    def _prompts_are_text(cls, prompts: Any) -> Any:
+        listed = prompts if isinstance(prompts, list) else [prompts]
+        if all(isinstance(prompt, str) and prompt.strip() for prompt in listed):
+            return prompts
+        raise ValueError('name a file, such as "prompts.txt", or write a list of prompts')
+
 
 class Recipe(Section):
     """What you want: a task, its data, a base model, and how to train and compare."""
@@ -306,10 +319,7 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
         RecipeError: with one problem per wrong key, value or override.
     """
     path = locate_recipe(name)
-    values = _read_toml(path)
-    for override in overrides or []:
-        _apply(values, override)
-    return parse_recipe(values, str(path))
+    return parse_recipe(_read_toml(path), str(path), overrides or [])
 
 
 def resolved_lines(name: str, overrides: list[str] | None = None) -> list[str]:
@@ -339,8 +349,10 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise RecipeError(f"{path}: not a TOML file: {error}.") from None
 
 
-def parse_recipe(values: dict[str, Any], where: str = "recipe") -> Recipe:
-    """Check `values`; raise RecipeError listing every problem at once."""
+def parse_recipe(values: dict[str, Any], where: str = "recipe", overrides: Sequence[str] = ()) -> Recipe:
+    """Check `values` with `key=value` overrides; raise RecipeError listing every problem at once."""
+    for override in overrides:
+        _apply(values, override)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:

@@ -72,6 +72,7 @@ OTHER: dict[str, Any] = {
     "evaluate.samples": 7,
     "evaluate.temperature": 0.7,
     "evaluate.seed": 7,
+    "evaluate.prompts": ["What is this?"],
 }
 HOLD_A_STAGE_OPEN = """
 import sys, time

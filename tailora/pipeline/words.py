@@ -343,3 +343,18 @@ def _signed(entry: Row, value: float) -> str:
     if entry["share"]:
         return f"{100 * value:+.1f}"
     return f"{value:+.3f}" if abs(value) < 10 else f"{value:+,.1f}"
+
+
+def prompt_lines(comparison: Row) -> list[str]:
+    """Return what became of the user's own prompts, a line each; none where there are none."""
+    own = comparison.get("prompts")
+    if own is None:
+        return []
+    lines = [f"{own['asked']:,} prompts of your own were answered by base and tuned: evaluate/prompts.jsonl"]
+    if own["expected"]:
+        lost = ", ".join(own["regressed"])
+        lines.append(
+            f"of {own['expected']:,} of them something is expected; tuned fails where base was right in "
+            f"{len(own['regressed']):,}{': ' + lost if lost else ''}"
+        )
+    return lines

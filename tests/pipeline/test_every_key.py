@@ -81,6 +81,7 @@ ELSEWHERE = {
     **dict.fromkeys(
         ("evaluate.samples", "evaluate.temperature", "evaluate.seed"), "what is drawn is scored in tasks/test_generate"
     ),
+    "evaluate.prompts": "asks more, and changes nothing of the rest, in test_evaluate",
 }
 
 
