@@ -49,7 +49,8 @@ MISTAKES = {
     ),
     "run without an adapter": (["evaluate", "small.toml", "--on", "rows.jsonl"], ["prepare has not been done"]),
     "prompts that are not there": (
-        ["evaluate", "small.toml", "evaluate.prompts=promts.txt"], ["evaluate.prompts", "promts.txt"]
+        ["evaluate", "small.toml", "evaluate.prompts=promts.txt"],
+        ["evaluate.prompts", "promts.txt"],
     ),
     "new without a name": (["new", "my recipe.toml"], ["my recipe", "letters, digits"]),
 }

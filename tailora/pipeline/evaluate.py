@@ -26,7 +26,6 @@ from tailora.text.read import locate_source, read_general
 
 if TYPE_CHECKING:
     from tailora.engine import Answer
-    from tailora.model.decode import Limits
     from tailora.tasks.generate import Reading
 
 _BASE, _TUNED = "base", "tuned"

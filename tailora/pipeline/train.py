@@ -185,14 +185,3 @@ def _what(recipe: Recipe) -> str:
         return "All weights, trained further without an adapter,"
     begun = "" if lora.init == "zero" else f", begun as {lora.init} and saved at twice the rank"
     return f"A {names[lora.method]} adapter (rank {lora.rank}, alpha {lora.alpha:g}{begun})"
-
-
-def check_fingerprints(run: Run, base: str, prompts: str) -> None:
-    """Raise RunError when an adapter meets another base or another template than it was trained with."""
-    made = run.facts("train")["fingerprints"]
-    for what, now in {"base": base, "prompts": prompts}.items():
-        if made[what] != now:
-            raise RunError(
-                f"{run.folder}: the adapter was trained with another {'base model' if what == 'base' else 'template'} "
-                f"({made[what]}, now {now}). Train again with --fresh, or restore the base it was trained on."
-            )

@@ -55,6 +55,7 @@ def trained(finished: Path, tmp_path: Path) -> Path:
 # Interruptions
 
 
+SHORT = {"model.max_length": 192}  # the general text is cut into short windows, which is quicker
 SLOW = {"evaluate.batch_size": 1, "evaluate.max_new_tokens": 24}
 
 
@@ -219,7 +220,7 @@ def test_a_runs_adapter_meets_other_rows_and_leaks_are_marked(
         for i in range(4)
     ]  # fmt: skip
     source = write(tmp_path / "my problems.jsonl", [{"question": r["text"], "answer": r["code"]} for r in seen])
-    other = recipe_on(make_recipe(), source)
+    other = recipe_on(make_recipe(**SHORT), source)
     assert other.name == "my-problems"
     before = digests(finished / "evaluate")
     comparison, run = evaluate_on(trained, other)
@@ -227,7 +228,7 @@ def test_a_runs_adapter_meets_other_rows_and_leaks_are_marked(
     assert not (trained / "evaluate").exists()  # nothing of the run's own evaluation is touched
     assert {row["leaks"] for row in read(run.folder / "evaluate" / "base" / "predictions.jsonl")} == {"same question"}
     assert any("same question 3" in line for line in lines_about(run))
-    comparison, run = evaluate_on(trained, recipe_on(make_recipe(), write(tmp_path / "mbpp.jsonl", new)))
+    comparison, run = evaluate_on(trained, recipe_on(make_recipe(**SHORT), write(tmp_path / "mbpp.jsonl", new)))
     assert comparison["primary"] == "pass@1" and comparison["rows"]["rows"] == 4
     assert {row["leaks"] for row in read(run.folder / "evaluate" / "tuned" / "predictions.jsonl")} == {None}
     assert any("shared with the training rows: nothing" in line for line in lines_about(run))
@@ -243,7 +244,7 @@ def test_other_rows_give_the_numbers_of_the_runs_own_evaluation(
         {"prompt": row["prompt"], "completion": row["answer"], "tests": row["tests"]}
         for row in read(run / "prepare" / "test.jsonl")
     ]
-    _, other = evaluate_on(run, recipe_on(make_recipe(), write(tmp_path / "same.jsonl", rows)))
+    _, other = evaluate_on(run, recipe_on(make_recipe(**SHORT), write(tmp_path / "same.jsonl", rows)))
 
     def numbers(folder: Path, variant: str) -> list[Any]:
         found = read(folder / "evaluate" / variant / "predictions.jsonl")
@@ -270,7 +271,7 @@ def test_changed_rows_are_refused_until_they_are_asked_for_anew(
     trained: Path, make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
     rows = [{"question": f"What is {i}?", "answer": f"it is {i}"} for i in range(5)]
-    asked = recipe_on(make_recipe(), write(tmp_path / "rows.jsonl", rows))
+    asked = recipe_on(make_recipe(**SHORT), write(tmp_path / "rows.jsonl", rows))
     evaluate_on(trained, asked)
     write(tmp_path / "rows.jsonl", rows[:4])
     with pytest.raises(RunError, match="rows or adapter have changed"):
@@ -280,7 +281,7 @@ def test_changed_rows_are_refused_until_they_are_asked_for_anew(
 
 def test_a_run_without_an_adapter_meets_no_rows(make_recipe: MakeRecipe, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="tailora prepare"):
-        evaluate_on(tmp_path / "toy", recipe_on(make_recipe(), write(tmp_path / "r.jsonl", [{"question": "a"}])))
+        evaluate_on(tmp_path / "toy", recipe_on(make_recipe(**SHORT), write(tmp_path / "r.jsonl", [{"question": "a"}])))
     assert not (tmp_path / "toy").exists()
 
 
@@ -309,7 +310,9 @@ def rows(tmp_path: Path) -> str:
 def test_an_adapter_of_peft_is_compared_with_its_base_without_a_run(
     foreign: Path, rows: str, workshop: Path, tmp_path: Path
 ) -> None:
-    asked = recipe_of_adapter(foreign, None, rows, None, ["evaluate.max_new_tokens=4", "model.dtype=float32"])
+    asked = recipe_of_adapter(
+        foreign, None, rows, None, ["evaluate.max_new_tokens=4", "model.dtype=float32", "model.max_length=192"]
+    )
     assert asked.model.base == str(workshop / "toy-0") and asked.name == "foreign-on-rows"
     comparison, run = evaluate_adapter(asked, foreign, tmp_path / "runs")
     assert run.folder == tmp_path / "runs" / "foreign-on-rows" and comparison["rows"]["rows"] == 12
@@ -403,10 +406,20 @@ def test_the_command_line_shows_what_was_found_and_where_it_lies(trained: Path, 
         assert process.exitcode == 0, output.read_text()
         return " ".join(output.read_text().split())
 
-    found = said(str(trained), "--on", rows)
+    found = said(str(trained), "--on", rows, "model.max_length=192")
     assert "12 rows read = 12 kept + 0 dropped" in found and "bits per byte" in found
     assert f"answers, scores and comparison are in {trained / 'evaluate-on' / 'rows' / 'evaluate'}" in found
-    found = said("--adapter", str(foreign), "--data", rows, "--runs", str(trained.parent), "--name", "elsewhere")
+    found = said(
+        "--adapter",
+        str(foreign),
+        "--data",
+        rows,
+        "--runs",
+        str(trained.parent),
+        "--name",
+        "elsewhere",
+        "model.max_length=192",
+    )
     assert str(trained.parent / "elsewhere" / "evaluate") in found
     assert (trained.parent / "elsewhere" / "evaluate" / "comparison.json").exists()
     found = said(str(trained))  # the folder of a run stands for its recipe
