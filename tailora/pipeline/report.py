@@ -48,7 +48,8 @@ def _tell(run: Run, folder: Path) -> dict[str, Any]:
         "verdict": comparison["verdict"],
         "headline": words.headline(comparison),
         "header": words.COMPARISON_HEADER,
-        "comparison": list(words.comparison_cells(comparison["metrics"])),
+        "comparison": list(words.comparison_cells(e for e in comparison["metrics"] if _is_first(e, comparison))),
+        "slices": list(words.comparison_cells(e for e in comparison["metrics"] if not _is_first(e, comparison))),
         "forgetting": list(words.comparison_cells(comparison["forgetting"])),
         "meanings": {entry["metric"]: entry["meaning"] for entry in entries},
         "breakdown": [_part_cells(*part) for part in comparison["breakdown"].items()],
@@ -67,6 +68,11 @@ def _tell(run: Run, folder: Path) -> dict[str, Any]:
         "prompts": _prompts(run),
         "figures": _draw(run, comparison, folder),
     }
+
+
+def _is_first(entry: Row, comparison: Row) -> bool:
+    """Say whether an entry stands in the first table: all rows by every metric, and slices by the one that decides."""
+    return bool(entry["by"] == "all" or entry["metric"] == comparison["primary"])
 
 
 def _part_cells(column: str, part: Row) -> Row:

@@ -210,6 +210,8 @@ def test_topics_are_compared_one_by_one_and_the_small_ones_counted() -> None:
     assert part["entries"][0]["verdict"] == "better"
     assert {entry["verdict"] for entry in part["entries"][1:]} == {NONE}
     (line,) = words._parts("topic", part)
+    quiet = compare(METRICS, base, base)["breakdown"]["topic"]
+    assert words._parts("topic", quiet)[0].startswith("by topic: no detectable difference on any of 12; 4 smaller")
     assert line.startswith("by topic: better on large; no detectable difference on topic 0, topic 1")
     assert "and 6 more; 4 smaller ones (16 rows) were not compared" in line
 
