@@ -55,7 +55,7 @@ def _tell(run: Run, folder: Path) -> dict[str, Any]:
         "breakdown": [_part_cells(*part) for part in comparison["breakdown"].items()],
         "explanations": _explanation_cells(comparison["explanations"]),
         "warnings": sorted({f"* {entry['slice']}: {entry['warning']}" for entry in entries if entry["warning"]}),
-        "absent": comparison["absent"],
+        "programs_ran": any(entry["metric"] in ("pass@1", "runs clean") for entry in comparison["metrics"]),
         "lacking": words.absent_lines(comparison["absent"]),
         "primary": comparison["primary"],
         "chrf_signature": chrf_signature(),

@@ -195,7 +195,7 @@ def headline(comparison: Row) -> list[str]:
         f"judged by {comparison['primary']}: {comparison['chosen']}",
     ]
     if "pass@1" in comparison["absent"]:
-        lines.append("no program was run: similarity to a reference answer is not correctness")
+        lines.append("no tests were run: neither similarity to a reference answer nor code that runs is correctness")
     lines += [_sentence(entry) for entry in parts]
     lines += [line for column, part in comparison["breakdown"].items() for line in _parts(column, part)]
     lines.append(_clean(comparison["clean"]))

@@ -16,8 +16,10 @@ from tailora.pipeline.compare import compare, compare_general, scores
 from tailora.tasks.base import Metric, with_primary
 from tailora.tasks.generate import METRICS
 
-PASS, BITS, _, PERPLEXITY, HITS, PARSES = METRICS[:6]
-LENGTH = next(metric for metric in METRICS if metric.name == "length ratio")
+PASS, BITS, PARSES, LENGTH = (
+    next(metric for metric in METRICS if metric.name == name)
+    for name in ("pass@1", "bits per byte", "parse rate", "length ratio")
+)
 NONE = "no detectable difference"
 
 
@@ -121,9 +123,7 @@ def test_the_first_metric_that_may_decide_and_has_a_value_gives_the_verdict() ->
 
 def test_rows_without_any_score_are_refused() -> None:
     with pytest.raises(RunError, match=r"no metric has a value.*parse rate"):
-        compare(
-            (METRICS[5],), [row | {"parses": None} for row in rows([1])], [row | {"parses": None} for row in rows([1])]
-        )
+        compare((PARSES,), [row | {"parses": None} for row in rows([1])], [row | {"parses": None} for row in rows([1])])
 
 
 def test_clusters_count_and_few_rows_are_warned_about() -> None:
