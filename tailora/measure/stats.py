@@ -60,7 +60,8 @@ class Comparison:
     ties: int
     verdict: Verdict
     detectable: float | None
-    """Smallest true effect found with 80 % power at two-sided 5 %, given this spread; None without spread."""
+    """Smallest true effect found with 80 % power at two-sided 5 %, given this spread and, for binary scores, the fewest
+    rows that must change; None without spread."""
     warning: str | None
     """Why the interval deserves little trust, or None."""
 
@@ -140,7 +141,7 @@ def compare_means(
         test, p_value = "exact McNemar", _mcnemar(gains)
     else:
         test, p_value = "sign-flip permutation", _sign_flip(_sums(gains, members), seed)
-    evidence = _Evidence(low, high, p_value, test, error, clusters)
+    evidence = _Evidence(low, high, p_value, test, error, clusters, least=_least_share(len(gains)) if binary else None)
     return _comparison(float(before.mean()), float(after.mean()), gains, evidence, higher_is_better)
 
 
@@ -222,6 +223,7 @@ class _Evidence(NamedTuple):
     error: float | None  # standard error of the difference; None with one cluster
     clusters: int
     problem: str | None = None
+    least: float | None = None  # what no effect below it can show, whatever the spread
 
 
 def _comparison(base: float, tuned: float, gains: Array, evidence: _Evidence, higher_is_better: bool) -> Comparison:
@@ -247,13 +249,25 @@ def _comparison(base: float, tuned: float, gains: Array, evidence: _Evidence, hi
 
 
 def _detectable(evidence: _Evidence) -> float | None:
-    """Return (t₀.₉₇₅ + t₀.₈₀) · SE: Miller 2024 (arXiv 2411.00640), equation 10, with t where it has z."""
+    """Return (t₀.₉₇₅ + t₀.₈₀) · SE or `least`: Miller 2024 (arXiv 2411.00640), equation 10, with t where it has z."""
     from scipy.special import stdtrit
 
     if not evidence.error:  # no spread was seen, so nothing says how much there is
-        return None
+        return evidence.least
     quantiles = stdtrit(evidence.clusters - 1, [0.5 + _LEVEL / 2, _POWER])
-    return float(quantiles.sum() * evidence.error)
+    return max(float(quantiles.sum() * evidence.error), evidence.least or 0.0)
+
+
+def _least_share(rows: int) -> float | None:
+    """Return the share of rows that must be won, and none lost, for six wins in 80 % of cases; None below six rows.
+
+    Fewer than six rows that all change for the better have p > 0.05 (2 · 2⁻⁵ = 0.0625): whatever the spread, no
+    smaller share is found. P(Bin(n, x) ≥ 6) = I_x(6, n − 5), the regularised incomplete beta function.
+    """
+    from scipy.special import betaincinv
+
+    fewest = math.ceil(1 - math.log2(1 - _LEVEL))
+    return float(betaincinv(fewest, rows - fewest + 1, _POWER)) if rows >= fewest else None
 
 
 def _warning(n: int, clusters: int) -> str | None:

@@ -48,13 +48,14 @@ def _tell(run: Run, folder: Path) -> dict[str, Any]:
         "verdict": comparison["verdict"],
         "headline": words.headline(comparison),
         "header": words.COMPARISON_HEADER,
-        "comparison": list(words.comparison_cells(comparison["metrics"])),
+        "comparison": list(words.comparison_cells(e for e in comparison["metrics"] if _is_first(e, comparison))),
+        "slices": list(words.comparison_cells(e for e in comparison["metrics"] if not _is_first(e, comparison))),
         "forgetting": list(words.comparison_cells(comparison["forgetting"])),
         "meanings": {entry["metric"]: entry["meaning"] for entry in entries},
         "breakdown": [_part_cells(*part) for part in comparison["breakdown"].items()],
         "explanations": _explanation_cells(comparison["explanations"]),
         "warnings": sorted({f"* {entry['slice']}: {entry['warning']}" for entry in entries if entry["warning"]}),
-        "absent": comparison["absent"],
+        "programs_ran": any(entry["metric"] in ("pass@1", "runs clean") for entry in comparison["metrics"]),
         "lacking": words.absent_lines(comparison["absent"]),
         "primary": comparison["primary"],
         "chrf_signature": chrf_signature(),
@@ -67,6 +68,11 @@ def _tell(run: Run, folder: Path) -> dict[str, Any]:
         "prompts": _prompts(run),
         "figures": _draw(run, comparison, folder),
     }
+
+
+def _is_first(entry: Row, comparison: Row) -> bool:
+    """Say whether an entry stands in the first table: all rows by every metric, and slices by the one that decides."""
+    return bool(entry["by"] == "all" or entry["metric"] == comparison["primary"])
 
 
 def _part_cells(column: str, part: Row) -> Row:

@@ -1,7 +1,7 @@
 """Numbers of a finished run → the sentences and cells that screen and report share. Reads run files only."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tailora import files
@@ -189,10 +189,13 @@ def headline(comparison: Row) -> list[str]:
     """Return the verdict on the primary metric as sentences, then what else a reader must know to judge it."""
     deciding = [entry for entry in comparison["metrics"] if entry["metric"] == comparison["primary"]]
     whole, parts = deciding[0], deciding[1:]
-    outcome = f"; better on {whole['wins']:,} rows, worse on {whole['losses']:,}, equal on {whole['ties']:,}"
-    lines = [_sentence(whole) + outcome, f"judged by {comparison['primary']}: {comparison['chosen']}"]
+    lines = [
+        _sentence(whole),
+        f"row by row: better on {whole['wins']:,}, worse on {whole['losses']:,}, equal on {whole['ties']:,}",
+        f"judged by {comparison['primary']}: {comparison['chosen']}",
+    ]
     if "pass@1" in comparison["absent"]:
-        lines.append("no program was run: similarity to a reference answer is not correctness")
+        lines.append("no tests were run: neither similarity to a reference answer nor code that runs is correctness")
     lines += [_sentence(entry) for entry in parts]
     lines += [line for column, part in comparison["breakdown"].items() for line in _parts(column, part)]
     lines.append(_clean(comparison["clean"]))
@@ -213,6 +216,8 @@ def _parts(column: str, part: Row) -> list[str]:
     for entry in part["entries"]:
         by_verdict[entry["verdict"]].append(entry["slice"])
     counts = [f"{verdict} on {_some(names)}" for verdict, names in by_verdict.items() if names]
+    if len(counts) == 1 and not by_verdict["better"] and not by_verdict["worse"]:
+        counts = [f"no detectable difference on any of {len(part['entries']):,}"]
     if part["others"]["groups"]:
         counts.append(f"{part['others']['groups']:,} smaller ones ({_rows(part['others']['rows'])}) were not compared")
     return [f"by {column}: {'; '.join(counts)}"]
@@ -283,7 +288,7 @@ def _sentence(entry: Row) -> str:
     return f"{text} ({entry['warning']})" if entry["warning"] else text
 
 
-def comparison_cells(entries: list[Row]) -> Iterator[tuple[str, ...]]:
+def comparison_cells(entries: Iterable[Row]) -> Iterator[tuple[str, ...]]:
     """Yield the rows of a comparison table, in the order of COMPARISON_HEADER."""
     for entry in entries:
         p_value = entry["p_adjusted"]

@@ -21,6 +21,9 @@ from tailora.text.prompts import Prompts, Sample
 _CODE_SHARE = 0.5
 # The k of pass@k, as far as there are so many sampled answers.
 _KS = (1, 5, 10, 100)
+# A program that reaches its end passes this one.
+_SMOKE_TEST = ["pass"]
+_IMPORT_ERRORS = ("ImportError", "ModuleNotFoundError")
 _NO_CODE = "fewer than half of the reference answers are Python code"
 _CODE = "most reference answers are Python code and are compared as such"
 _NO_HITS = "the evaluation did not record it"
@@ -39,6 +42,11 @@ METRICS = (
     Metric(
         "token accuracy", "ratio", "right", True, per="targets", share=True, absent=_NO_HITS,
         meaning="share of the reference's tokens that the model finds likeliest, given those before",
+    ),
+    Metric(
+        "runs clean", "binary", "runs", True,
+        absent="the rows bring tests, are no Python code, or nothing could run it",
+        meaning="the answer's code runs to its end without an error: a smoke test, not correctness",
     ),
     Metric(
         "parse rate", "binary", "parses", True, absent=_NO_CODE,
@@ -71,6 +79,10 @@ METRICS = (
     Metric(
         "code fence", "binary", "has_fence", True, explains=True, absent=_NO_CODE,
         meaning="answers with a code fence",
+    ),
+    Metric(
+        "missing module", "binary", "lacks_module", False, explains=True, absent="no program was run without tests",
+        meaning="answers whose code imports what the sandbox does not have; not counted by runs clean",
     ),
     Metric(
         "length ratio", "ratio", "length", False, per="reference_length", explains=True,
@@ -144,10 +156,10 @@ class Generate:
         """
         drawn = samples or [()] * len(rows)
         as_code = _are_code(rows)
-        outcomes = self._run_tests(rows, [[answer, *more] for answer, more in zip(answers, drawn, strict=True)])
+        outcomes = self._run(rows, [[answer, *more] for answer, more in zip(answers, drawn, strict=True)], as_code)
         return [
             {
-                **_ran(outcome[:1]),
+                **_ran(outcome[:1], bool(row.get("tests"))),
                 **(_ran_samples(more, outcome[1:]) if samples else {}),
                 **_compared(answer, row["answer"], as_code),
                 **_as_text(answer, row),
@@ -157,19 +169,23 @@ class Generate:
             for row, answer, more, outcome in zip(rows, answers, drawn, outcomes, strict=True)
         ]
 
-    def _run_tests(self, rows: Sequence[Row], answers: Sequence[Sequence[str]]) -> list[list[sandbox.Outcome]]:
-        """Return the outcome of each answer of each row with tests; a program that comes again is not run again."""
-        programs = {
-            (i, metrics.extract_code(answer)): row["tests"]
-            for i, row in enumerate(rows)
-            if row.get("tests")
-            for answer in answers[i]
-        }
+    def _run(self, rows: Sequence[Row], answers: Sequence[Sequence[str]], as_code: bool) -> list[list[sandbox.Outcome]]:
+        """Return the outcome of each answer to a row with tests, and of the first one to a row of code without.
+
+        A program that comes again in its row is not run again.
+        """
+        tests = [row.get("tests") or (_SMOKE_TEST if as_code else []) for row in rows]
+        judged = [given if row.get("tests") else given[:1] for row, given in zip(rows, answers, strict=True)]
+        codes = [
+            [metrics.extract_code(answer) for answer in (given if asked else [])]
+            for given, asked in zip(judged, tests, strict=True)
+        ]
+        programs = {(i, code): tests[i] for i, given in enumerate(codes) for code in given}
         if not programs:
             return [[] for _ in rows]
         with progress("testing", len(programs)) as advance:
             finished = sandbox.run_many(
-                [(code, tests) for (_, code), tests in programs.items()],
+                [(code, asked) for (_, code), asked in programs.items()],
                 workers=machine.cores(),
                 progress=advance,
                 seconds=self._settings.test_seconds,
@@ -177,10 +193,7 @@ class Generate:
                 within="any" if self._settings.unsafe_exec else "strong",
             )
         found = dict(zip(programs, finished, strict=True))
-        return [
-            [found[i, metrics.extract_code(answer)] for answer in answers[i]] if row.get("tests") else []
-            for i, row in enumerate(rows)
-        ]
+        return [[found[i, code] for code in given] for i, given in enumerate(codes)]
 
 
 def nats_to_bits(nats: float) -> float:
@@ -211,13 +224,17 @@ def _pass_at_k(row: Row, k: int) -> float:
     return metrics.pass_at_k(len(row["samples"]), row["sampled_passed"], k)
 
 
-def _ran(outcomes: Sequence[sandbox.Outcome]) -> Row:
-    """Say how the greedy answer did; nothing is known where there are no tests or they were not run."""
-    if not outcomes:
-        return {"passed": None, "tests": None}
-    (outcome,) = outcomes
-    passed = None if outcome.status == "not run" else outcome.status == "passed"
-    return {"passed": passed, "tests": {"status": outcome.status, "detail": outcome.detail}}
+def _ran(outcomes: Sequence[sandbox.Outcome], tested: bool) -> Row:
+    """Say how the greedy answer did, with tests or without; None is what is not known, since it was not run."""
+    found: Row = {"passed": None, "tests": None, "runs": None, "lacks_module": None}
+    for outcome in outcomes:
+        well = None if outcome.status == "not run" else outcome.status == "passed"
+        if tested:
+            found |= {"passed": well, "tests": {"status": outcome.status, "detail": outcome.detail}}
+        elif well is not None:
+            lacks = outcome.status == "error" and outcome.detail.startswith(_IMPORT_ERRORS)
+            found |= {"runs": None if lacks else well, "lacks_module": lacks}
+    return found
 
 
 def _ran_samples(samples: Sequence[str], outcomes: Sequence[sandbox.Outcome]) -> Row:

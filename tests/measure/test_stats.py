@@ -196,7 +196,7 @@ def test_base_against_itself_is_no_difference():
         assert (found.difference, found.ties, found.p_value) == (0, 60, 1)
         assert (found.low, found.high) == pytest.approx((0, 0), abs=1e-12)
         assert found.verdict == "no detectable difference"
-        assert found.detectable is None
+        assert (found.detectable is None) == (found.test != "exact McNemar")
 
 
 def test_a_planted_gain_of_20_points_at_200_rows_is_found():
@@ -219,6 +219,16 @@ def test_an_effect_as_large_as_detectable_is_found_in_about_80_of_100():
     effect *= math.sqrt(4000 / 50)  # the same spread at 50 rows
     found = [compare_means(np.zeros(50), rng.normal(effect, 1, 50), higher_is_better=True).verdict for _ in range(200)]
     assert 0.70 <= found.count("better") / 200 <= 0.90
+
+
+def test_a_share_below_six_rows_is_never_called_detectable():
+    quiet = [0] * 60
+    least = compare_means(quiet, quiet, higher_is_better=True, binary=True).detectable
+    rng = np.random.default_rng(16)
+    runs = [compare_means(quiet, rng.random(60) < least, higher_is_better=True, binary=True) for _ in range(400)]
+    assert [run.verdict for run in runs].count("better") / 400 == pytest.approx(0.8, abs=0.06)
+    assert all(run.detectable >= least for run in runs)
+    assert compare_means([0] * 5, [0] * 5, higher_is_better=True, binary=True).detectable is None
 
 
 def same(one, other, *, sign=1):

@@ -16,8 +16,10 @@ from tailora.pipeline.compare import compare, compare_general, scores
 from tailora.tasks.base import Metric, with_primary
 from tailora.tasks.generate import METRICS
 
-PASS, BITS, _, PERPLEXITY, HITS, PARSES = METRICS[:6]
-LENGTH = next(metric for metric in METRICS if metric.name == "length ratio")
+PASS, BITS, PARSES, LENGTH = (
+    next(metric for metric in METRICS if metric.name == name)
+    for name in ("pass@1", "bits per byte", "parse rate", "length ratio")
+)
 NONE = "no detectable difference"
 
 
@@ -121,9 +123,7 @@ def test_the_first_metric_that_may_decide_and_has_a_value_gives_the_verdict() ->
 
 def test_rows_without_any_score_are_refused() -> None:
     with pytest.raises(RunError, match=r"no metric has a value.*parse rate"):
-        compare(
-            (METRICS[5],), [row | {"parses": None} for row in rows([1])], [row | {"parses": None} for row in rows([1])]
-        )
+        compare((PARSES,), [row | {"parses": None} for row in rows([1])], [row | {"parses": None} for row in rows([1])])
 
 
 def test_clusters_count_and_few_rows_are_warned_about() -> None:
@@ -210,6 +210,8 @@ def test_topics_are_compared_one_by_one_and_the_small_ones_counted() -> None:
     assert part["entries"][0]["verdict"] == "better"
     assert {entry["verdict"] for entry in part["entries"][1:]} == {NONE}
     (line,) = words._parts("topic", part)
+    quiet = compare(METRICS, base, base)["breakdown"]["topic"]
+    assert words._parts("topic", quiet)[0].startswith("by topic: no detectable difference on any of 12; 4 smaller")
     assert line.startswith("by topic: better on large; no detectable difference on topic 0, topic 1")
     assert "and 6 more; 4 smaller ones (16 rows) were not compared" in line
 

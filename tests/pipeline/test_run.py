@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -315,3 +316,32 @@ def test_39_a_tokenizer_with_tokens_that_the_model_does_not_know_is_refused(
     model.save_pretrained(base)
     with pytest.raises(ModelError, match="writes token 256, but the model has embeddings for 200 only"):
         train(make_recipe(**{"model.base": str(base)}), tmp_path / "runs")
+
+
+def test_the_users_own_prompts_stand_in_the_report_the_lost_ones_first(
+    finished: Path, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "toy")
+    asked = [
+        {"id": "1", "prompt": "Say hello", "expected": None, "base": "Hi", "tuned": "def", "regressed": None},
+        {"id": "2", "prompt": "Capital of <France>?", "expected": "Paris", "base": "Paris", "tuned": "x = 1",
+         "regressed": True},
+    ]  # fmt: skip
+    lines = "".join(json.dumps(row) + "\n" for row in asked)
+    (tmp_path / "toy" / "evaluate" / "prompts.jsonl").write_text(lines)
+    page = report(make_recipe(), tmp_path)
+    html = page.read_text("utf-8")
+    assert "1 of 2 prompts say what must be in the answer; 1 of them were lost by tuning" in html
+    assert html.index("Capital of &lt;France&gt;?") < html.index("Say hello")
+    assert "lost by tuning" in (page.parent / "report.md").read_text("utf-8")
+
+
+def test_the_report_holds_the_largest_gains_and_every_metric(finished: Path) -> None:
+    html = (finished / "report" / "report.html").read_text("utf-8")
+    comparison = read(finished / "evaluate" / "comparison.json")
+    for entry in comparison["metrics"]:
+        assert f"<td>{entry['metric']}</td>" in html
+    shown = comparison["largest"]
+    assert any(shown.values())
+    for row in (row for rows in shown.values() for row in rows):
+        assert row["id"] in html

@@ -65,6 +65,17 @@ def test_every_metric_reads_a_field_that_scoring_or_likelihood_writes() -> None:
     assert {metric.field for metric in METRICS} | {metric.per for metric in METRICS if metric.per} <= written
 
 
+def test_code_without_tests_is_run_and_missing_modules_stand_apart() -> None:
+    rows = [{"answer": "print(1)"}] * 5
+    answers = ["print(2)", "print(undefined)", "import no_such_module", "raise SystemExit(3)", ""]
+    found = [(score["runs"], score["lacks_module"]) for score in TASK.score(rows, answers)]
+    assert found == [(True, False), (False, False), (None, True), (False, False), (False, False)]
+    (tested,) = TASK.score([{"answer": "x = 1", "tests": [{"input": "x", "expected": 1}]}], ["x = 1"])
+    assert (tested["passed"], tested["runs"], tested["lacks_module"]) == (True, None, None)
+    (prose,) = TASK.score([{"answer": "Paris is the capital."}], ["print(1)"])
+    assert prose["runs"] is None
+
+
 def test_prose_is_scored_as_prose_and_code_as_code() -> None:
     (text,) = TASK.score([{"answer": "The capital is Paris."}], ["It is the capital, Paris!"])
     assert text["token_f1"] == pytest.approx(2 * 3 / 7) and text["squad_exact"] is False
