@@ -128,6 +128,17 @@ def test_rslora_scales_by_the_root_of_the_rank_and_takes_the_fast_path() -> None
     assert choose_path(rooted, "fast") == ("fast", "")
 
 
+def test_adalora_takes_the_fast_path_which_computes_what_peft_computes() -> None:
+    model, samples = shaken(adapted("adalora")), toy_samples(4)
+    expected = token_nats(model, samples).nats
+    grads = torch.autograd.grad(expected.sum(), list(trainable(model).values()))
+    assert choose_path(model, "fast") == ("fast", "")
+    found = token_nats(model, samples).nats
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    for ours, theirs in zip(torch.autograd.grad(found.sum(), list(trainable(model).values())), grads, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
 def test_with_plus_the_first_step_of_b_is_that_many_times_the_step_of_a(tmp_path: Path) -> None:
     model = shaken(adapted("lora", plus=16.0))
     before = {name: weight.detach().clone() for name, weight in trainable(model).items()}
