@@ -29,11 +29,11 @@ SHARED = [
     "data.limit=1500", "data.val=0.1", "data.test=0.3", "train.epochs=3", "train.batch_size=32", "train.lr=5e-3",
     "lora.rank=16", "evaluate.max_new_tokens=1", "evaluate.rows=400", "train.save_minutes=1000",
 ]  # fmt: skip
-# name → what is said of it, and its recipe keys. Rates other than the shared one are those the methods' rules give.
+# name → what is said of it, and its recipe keys; rates other than the shared one are what the methods' rules give.
 METHODS: dict[str, tuple[str, list[str]]] = {
     "lora": ("LoRA", []),
     "lora-auto": ('LoRA, train.lr = "auto"', ["train.lr=auto"]),
-    "rslora": ("rsLoRA", ["lora.method=rslora", "lora.alpha=8"]),
+    "rslora": ("rsLoRA", ["lora.method=rslora"]),
     "dora": ("DoRA", ["lora.method=dora"]),
     "lora-plus": ("LoRA+ (16)", ["lora.plus=16", "train.lr=1.25e-3"]),
     "pissa": ("PiSSA", ["lora.init=pissa"]),

@@ -17,6 +17,7 @@ from tailora.model.targets import target_settings
 
 # AdaLoRA begins with half as many ranks again as it ends with (Zhang et al. 2023, section 4.1).
 _SPARE_RANKS = 1.5
+_TINY = 1e-5  # PEFT adds it to the rank that it divides by
 
 
 def add_lora(model: Any, settings: recipe.Lora, seed: int) -> Any:
@@ -199,7 +200,7 @@ def _adalora_as_lora(model: Any, own: Any) -> SavedAdapter:
         tensors[f"base_model.model.{name}.lora_A.weight"] = (a * e)[kept]
         tensors[f"base_model.model.{name}.lora_B.weight"] = b[:, kept]
         config.rank_pattern[name] = int(kept.sum())
-        config.alpha_pattern[name] = config.rank_pattern[name] * layer.scaling["default"] / (layer.r["default"] + 1e-5)
+        config.alpha_pattern[name] = config.rank_pattern[name] * layer.scaling["default"] / (layer.r["default"] + _TINY)
     return SavedAdapter(config, tensors)
 
 
@@ -247,21 +248,31 @@ def _forward(layer: Any, x: Any, *others: Any, **named: Any) -> Any:
         return type(layer).forward(layer, x, *others, **named)
     base = layer.base_layer
     weight = base.weight.T if layer.fan_in_fan_out else base.weight
-    a, b = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
-    return lora_linear(x, weight, base.bias, a, b, layer.scaling[adapter])
+    return lora_linear(x, weight, base.bias, *_factors(layer, adapter))
+
+
+def _factors(layer: Any, adapter: str) -> tuple[Any, Any, float]:
+    """Return A, B and the scale of a plain adapter's update s·B·A; AdaLoRA's A carries its diagonal E."""
+    a, b, scale = layer.lora_A[adapter], layer.lora_B[adapter], layer.scaling[adapter]
+    if hasattr(layer, "lora_E"):
+        return a * layer.lora_E[adapter], b, scale / (layer.r[adapter] + _TINY)
+    return a.weight, b.weight, scale
 
 
 def _plain_adapter(layer: Any, training: bool) -> str | None:
     """Return the name of the adapter of a layer that now computes x·Wᵀ + s·x·Aᵀ·Bᵀ and nothing else, or None."""
+    from peft.tuners.adalora import SVDLinear
     from peft.tuners.lora import Linear
     from torch.nn import Identity
 
     active = [name for name in layer.active_adapters if name in layer.lora_A]
-    if type(layer) is not Linear or layer.disable_adapters or layer.merged or len(active) != 1:
+    if type(layer) not in (Linear, SVDLinear) or layer.disable_adapters or layer.merged or len(active) != 1:
         return None
     (name,) = active
     drops = training and not isinstance(layer.lora_dropout[name], Identity)
-    plain = name not in layer.lora_variant and not layer.lora_bias[name] and layer.base_layer.weight.is_floating_point()
+    plain = (
+        name not in layer.lora_variant and not layer.lora_bias.get(name) and layer.base_layer.weight.is_floating_point()
+    )
     return name if plain and not drops else None
 
 

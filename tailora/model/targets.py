@@ -68,10 +68,21 @@ def linear_layers(model: Any) -> list[str]:
     return sorted({_shortest(name, others) for name in chosen})
 
 
+def stacked_experts(model: Any) -> int:
+    """Return how many weights of the backbone lie in stacks of experts: no linear layers, so no adapter goes there."""
+    if not _experts(model.config):
+        return 0
+    return sum(weight.numel() for weight in model.base_model.parameters() if weight.dim() == 3)
+
+
 def _is_router(module: Any, config: Any) -> bool:
     """Say whether a layer chooses among experts: it has an output for each of them."""
-    experts = {getattr(config, name, None) for name in _EXPERTS} - {None, 0, 1}
-    return getattr(module, "out_features", None) in experts
+    return getattr(module, "out_features", None) in _experts(config)
+
+
+def _experts(config: Any) -> set[int]:
+    """Return the number of experts of each layer by the configuration; empty for a model without any."""
+    return {getattr(config, name, None) or 0 for name in _EXPERTS} - {0, 1}
 
 
 def _shortest(name: str, others: set[str]) -> str:

@@ -52,6 +52,7 @@ def _train(run: Run, splits: Splits, stage: Stage) -> None:
     from tailora.model.fit import fit
     from tailora.model.lora import adalora_ranks, add_lora, count_weights
     from tailora.model.losses import choose_path, recompute_activations
+    from tailora.model.targets import stacked_experts
     from tailora.tasks.generate import Generate
 
     recipe = run.recipe
@@ -70,6 +71,8 @@ def _train(run: Run, splits: Splits, stage: Stage) -> None:
     for line in budget_lines(budgets, task.prompts.remarks()):
         tell("train", line)
     model = add_lora(model, recipe.lora, recipe.train.seed)
+    if recipe.lora.method != "full" and (experts := stacked_experts(model)):
+        stage.say(f"{experts:,} weights of experts lie in stacks, which are no linear layers: they get no adapter")
     load.freeze_dtype(model, recipe.model)
     path = choose_path(model, recipe.train.path)
     if path.why:

@@ -34,6 +34,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "olora": {"init": "olora"},
     "rslora-pissa": {"method": "rslora", "init": "pissa"},
     "top": {"top_layers": 1},
+    "plus": {"plus": 16.0},
     "full": {"method": "full"},
 }
 ADAPTERS = [name for name in METHODS if name != "full"]
@@ -127,6 +128,17 @@ def test_rslora_scales_by_the_root_of_the_rank_and_takes_the_fast_path() -> None
     assert choose_path(rooted, "fast") == ("fast", "")
 
 
+def test_adalora_takes_the_fast_path_which_computes_what_peft_computes() -> None:
+    model, samples = shaken(adapted("adalora")), toy_samples(4)
+    expected = token_nats(model, samples).nats
+    grads = torch.autograd.grad(expected.sum(), list(trainable(model).values()))
+    assert choose_path(model, "fast") == ("fast", "")
+    found = token_nats(model, samples).nats
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    for ours, theirs in zip(torch.autograd.grad(found.sum(), list(trainable(model).values())), grads, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
 def test_with_plus_the_first_step_of_b_is_that_many_times_the_step_of_a(tmp_path: Path) -> None:
     model = shaken(adapted("lora", plus=16.0))
     before = {name: weight.detach().clone() for name, weight in trainable(model).items()}
@@ -146,12 +158,12 @@ def spread(model: Any) -> Counter[int]:
     return Counter(adalora_ranks(model).values())
 
 
-def fit_adalora(folder: Path, loss: Any = TASK.loss, **changes: Any) -> Any:
-    """Train until nothing interrupts it; returns how it went, the weights, and the number of starts."""
+def fit_to_the_end(name: str, folder: Path, loss: Any = TASK.loss, **changes: Any) -> Any:
+    """Train until nothing interrupts it; returns how it went, the model, and the number of starts."""
     folder.mkdir()
-    settings = recipe.Train(**{"epochs": 10, "lr": 0.02, "batch_size": 4, "save_minutes": 0.0, **changes})
+    settings = recipe.Train(**{"epochs": 10, "lr": 0.02, "batch_size": 4, **changes})
     for start in itertools.count(1):
-        model = adapted("adalora")
+        model = adapted(name)
         try:
             fitted = fit(model, toy_samples(10), toy_samples(4, seed=1), loss, settings, Stage(folder))
         except Stopped:
@@ -162,7 +174,7 @@ def fit_adalora(folder: Path, loss: Any = TASK.loss, **changes: Any) -> Any:
 
 def test_adalora_ends_with_ranks_that_differ_and_use_up_the_budget(tmp_path: Path) -> None:
     assert spread(shaken(adapted("adalora"))).total() == 14
-    fitted, model, _ = fit_adalora(tmp_path / "run")
+    fitted, model, _ = fit_to_the_end("adalora", tmp_path / "run")
     ranks = adalora_ranks(model)
     assert sum(ranks.values()) == pytest.approx(4 * 14, abs=1)  # 14 layers, and rank 4 was asked for
     assert len(set(ranks.values())) > 1
@@ -175,20 +187,22 @@ def test_adalora_ends_with_ranks_that_differ_and_use_up_the_budget(tmp_path: Pat
     assert config.rank_pattern == {name: max(1, rank) for name, rank in ranks.items()}
 
 
-def test_stops_do_not_change_which_ranks_adalora_keeps(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["adalora", "pissa", "plus", "dora", "full"])
+def test_stops_change_no_byte_of_what_a_method_ends_with(name: str, tmp_path: Path) -> None:
     calls = itertools.count(1)
 
     def interrupting(network: Any, samples: list[Any]) -> LossSum:
-        if next(calls) % 13 == 0 and signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        if next(calls) % 11 == 0 and signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
             signal.raise_signal(signal.SIGTERM)
         return TASK.loss(network, samples)
 
-    _, whole, starts = fit_adalora(tmp_path / "whole")
+    _, whole, starts = fit_to_the_end(name, tmp_path / "whole", epochs=7)
     assert starts == 1
-    _, cut, starts = fit_adalora(tmp_path / "cut", interrupting)
-    assert starts > 3
+    _, cut, starts = fit_to_the_end(name, tmp_path / "cut", interrupting, epochs=7)
+    assert starts > 2
     assert adalora_ranks(whole) == adalora_ranks(cut)
-    assert all(torch.equal(w, trainable(cut)[name]) for name, w in trainable(whole).items())
+    assert all(torch.equal(weight, trainable(cut)[key]) for key, weight in trainable(whole).items())
+    assert all(torch.equal(one, two) for one, two in zip(whole.parameters(), cut.parameters(), strict=True))
 
 
 def test_the_penalty_that_is_added_is_the_one_peft_adds_to_its_loss() -> None:
@@ -220,7 +234,7 @@ def test_the_penalty_of_adalora_is_in_no_loss_and_its_saved_adapter_takes_labels
 
 def test_too_few_steps_for_adalora_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"at least 20 steps.*has 6\. Raise train\.epochs"):
-        fit_adalora(tmp_path / "run", epochs=2)
+        fit_to_the_end("adalora", tmp_path / "run", epochs=2)
     assert not list((tmp_path / "run").iterdir())
 
 

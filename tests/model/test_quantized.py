@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tailora import recipe
+from tailora import machine, recipe
 from tailora.errors import ModelError
 from tailora.model.fit import validate
 from tailora.model.load import base_fingerprint, freeze_dtype, load_adapter, load_base
@@ -21,6 +21,12 @@ TASK = Generate(recipe.Evaluate(), toy_tokenizer())
 needs_bitsandbytes = pytest.mark.skipif(
     importlib.util.find_spec("bitsandbytes") is None, reason='needs bitsandbytes (pip install "tailora[qlora]")'
 )
+
+
+def _repacks() -> bool:
+    """Say whether bitsandbytes would repack weights here: on a processor with AVX512-BF16."""
+    cpuinfo = Path("/proc/cpuinfo")
+    return machine.device() == "cpu" and cpuinfo.exists() and "avx512_bf16" in cpuinfo.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +88,23 @@ def test_an_evaluation_before_training_takes_no_gradient_away(folder: Path, path
     for name, gradient in gradients(used).items():
         assert gradient.abs().max() > 0, name
         torch.testing.assert_close(gradient, expected[name], rtol=1e-3, atol=1e-5)
+
+
+@needs_bitsandbytes
+@pytest.mark.skipif(not _repacks(), reason="needs a processor with AVX512-BF16")
+def test_without_the_guard_an_evaluation_takes_gradients_away(folder: Path) -> None:
+    # If this fails, bitsandbytes has been mended, and `keep_gradients` is no longer needed.
+    found = []
+    for is_used in (False, True):
+        model = adapted(folder)
+        for module in model.modules():
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = True
+        if is_used:
+            validate(model, toy_samples(4), TASK.loss, 1000)
+        found.append(gradients(model))
+    apart = {name: (found[1][name] - whole).norm() / whole.norm() for name, whole in found[0].items()}
+    assert max(apart.values()) > 0.1
 
 
 @needs_bitsandbytes

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 from tailora import recipe
 from tailora.errors import ModelError
 from tailora.model.lora import add_lora, trainable
-from tailora.model.targets import linear_layers
+from tailora.model.targets import linear_layers, stacked_experts
 from tests.toys import toy_model
 
 SIZES = {
@@ -85,6 +85,13 @@ def test_pefts_automatic_targets_fail_for_distilbert_and_ours_do_not() -> None:
     with pytest.raises(ValueError, match="target_modules"):
         get_peft_model(model, LoraConfig(task_type="SEQ_CLS"))
     assert not {"pre_classifier", "classifier"} & set(linear_layers(model))
+
+
+def test_experts_that_lie_in_one_stack_are_counted_as_left_out() -> None:
+    model = build("mixtral", {"num_local_experts": 4, "num_experts_per_tok": 2})
+    assert {name.rpartition(".")[2] for name in linear_layers(model)} == {"q_proj", "k_proj", "v_proj", "o_proj"}
+    assert stacked_experts(model) == 2 * 4 * 3 * 32 * 48  # layers, experts, matrices of an expert
+    assert stacked_experts(toy_model()) == 0
 
 
 def test_only_the_top_layers_get_an_adapter_and_plain_peft_understands_the_configuration() -> None:
