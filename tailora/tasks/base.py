@@ -56,7 +56,11 @@ def with_primary(metrics: Sequence[Metric], name: str | None) -> list[Metric]:
         raise RecipeError(
             f'evaluate.primary: there is no metric "{name}"{did_you_mean(name, known)}; known: {", ".join(known)}.'
         )
-    declared = [replace(metric, decides="evaluate.primary") for metric in metrics if metric.name == name]
+    declared = [
+        replace(metric, decides="the recipe declares it (evaluate.primary)")
+        for metric in metrics
+        if metric.name == name
+    ]
     return declared + [metric for metric in metrics if metric.name != name]
 
 

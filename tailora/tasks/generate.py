@@ -26,6 +26,7 @@ _SMOKE_TEST = ["pass"]
 _IMPORT_ERRORS = ("ImportError", "ModuleNotFoundError")
 _NO_CODE = "fewer than half of the reference answers are Python code"
 _CODE = "most reference answers are Python code and are compared as such"
+_NO_SMOKE = "no program was run without tests"
 _NO_HITS = "the evaluation did not record it"
 
 METRICS = (
@@ -44,8 +45,7 @@ METRICS = (
         meaning="share of the reference's tokens that the model finds likeliest, given those before",
     ),
     Metric(
-        "runs clean", "binary", "runs", True,
-        absent="the rows bring tests, are no Python code, or nothing could run it",
+        "runs clean", "binary", "runs", True, absent=_NO_SMOKE,
         meaning="the answer's code runs to its end without an error: a smoke test, not correctness",
     ),
     Metric(
@@ -81,7 +81,7 @@ METRICS = (
         meaning="answers with a code fence",
     ),
     Metric(
-        "missing module", "binary", "lacks_module", False, explains=True, absent="no program was run without tests",
+        "missing module", "binary", "lacks_module", False, explains=True, absent=_NO_SMOKE,
         meaning="answers whose code imports what the sandbox does not have; not counted by runs clean",
     ),
     Metric(

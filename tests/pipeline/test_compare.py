@@ -115,7 +115,7 @@ def test_the_first_metric_that_may_decide_and_has_a_value_gives_the_verdict() ->
     assert (declared["primary"], declared["verdict"], declared["chosen"]) == (
         "parse rate",
         "better",
-        "evaluate.primary",
+        "the recipe declares it (evaluate.primary)",
     )
     missing = compare(with_primary(METRICS, "chrF"), base, tuned)
     assert missing["primary"] == "bits per byte" and "chrF is absent" in missing["chosen"]
