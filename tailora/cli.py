@@ -227,6 +227,19 @@ def new(
     _say("new", f"{path}; start with `tailora run {path}`")
 
 
+@app.command("selftest")
+def selftest_command() -> None:
+    """Run every verb for both tasks on a toy model and a few dozen rows, offline, in less than a minute."""
+    import tempfile
+
+    from tailora.pipeline.selftest import selftest
+
+    with tempfile.TemporaryDirectory(prefix="tailora-selftest-") as folder:
+        for task, outcome in selftest(Path(folder)):
+            _say(task, outcome)
+    _say("selftest", "everything works on this machine")
+
+
 @show.command("recipe")
 def show_recipe(recipe: RecipeName, overrides: Overrides = None) -> None:
     """Show every key of a recipe as it will be used, and where its value comes from."""

@@ -13,6 +13,7 @@ from tailora import files, machine
 from tailora.errors import RunError
 from tailora.files import Row, RowFile, fingerprint
 from tailora.measure import sandbox
+from tailora.pipeline.classified import compare_classifiers
 from tailora.pipeline.compare import compare, compare_general, scores
 from tailora.pipeline.journal import NAME, Journal, journal
 from tailora.pipeline.prepare import prepare
@@ -64,6 +65,10 @@ def read_comparison(run: Run) -> Row:
 
 def compare_variants(run: Run, adapter: Path) -> None:
     """Ask the base of `run` and the same with `adapter` the prepared test rows; fills `<run>/evaluate/`."""
+    if run.recipe.task == "classify":
+        with run.stage("evaluate") as stage:
+            compare_classifiers(run, adapter, stage)
+        return
     with run.stage("evaluate", resume=True) as stage:
         test = run.folder / "prepare" / "test.jsonl"
         stage.made_from |= {

@@ -12,7 +12,6 @@ from tailora.pipeline.words import budget_lines
 from tailora.recipe import Recipe
 from tailora.recipe import Train as TrainSettings
 from tailora.run import RUNS, Run, Stage, tell
-from tailora.text.budget import fit_rows
 from tailora.text.prompts import Sample
 from tailora.text.split import Splits
 from tailora.track import check_trackers, trackers
@@ -51,37 +50,37 @@ def _train(run: Run, splits: Splits, stage: Stage) -> None:
     from tailora.model import checkpoint, load
     from tailora.model.fit import fit
     from tailora.model.lora import adalora_ranks, add_lora, count_weights
-    from tailora.model.losses import choose_path, recompute_activations
+    from tailora.model.losses import recompute_activations
     from tailora.model.targets import stacked_experts
-    from tailora.tasks.generate import Generate
+    from tailora.tasks import task_for
 
     recipe = run.recipe
     stage.made_from |= {f"{name} rows": files.sha256(run.folder / "prepare" / f"{name}.jsonl") for name in _LEARNED}
     checkpoint.newest(stage)  # one that cannot be continued is refused before the model is loaded
     machine.keep_freed_memory()
-    tokenizer = load.load_tokenizer(recipe.model)
-    task = Generate(recipe.evaluate, tokenizer)
-    model = load.load_base(recipe.model)
+    task = task_for(recipe, run.folder)
+    tokenizer = task.prompts.tokenizer
+    model = task.load(recipe.model)
     base = load.base_fingerprint(model)
-    longest = load.longest_input(model.config, recipe.model)
-    fitting = {name: fit_rows(getattr(splits, name), task.prompts, longest, name) for name in _LEARNED}
+    longest = task.longest(model, recipe.model)
+    fitting = {name: task.fit(getattr(splits, name), longest, name) for name in _LEARNED}
     train_samples, val_samples = (part.samples for part in fitting.values())
     _refuse_strange_tokens(train_samples, model)
     budgets = {name: asdict(part.budget) for name, part in fitting.items()}
-    for line in budget_lines(budgets, task.prompts.remarks()):
+    for line in budget_lines(budgets, task.prompts.remarks(), recipe.task):
         tell("train", line)
     model = add_lora(model, recipe.lora, recipe.train.seed)
     if recipe.lora.method != "full" and (experts := stacked_experts(model)):
         stage.say(f"{experts:,} weights of experts lie in stacks, which are no linear layers: they get no adapter")
     load.freeze_dtype(model, recipe.model)
-    path = choose_path(model, recipe.train.path)
+    path = task.choose_path(model, recipe.train)
     if path.why:
         stage.say(f"losses on the {path.name} path: {path.why}")
-    if path.name == "plain":
+    if path.pads:
         load.choose_attention(model, max(len(sample.tokens) for sample in train_samples))
     if recipe.train.recompute:
         recompute_activations(model)
-    if recipe.lora.top_layers:
+    if recipe.lora.top_layers and recipe.task == "generate":
         _keep_prefix(model, [*train_samples, *val_samples], stage)
     stage.facts |= {
         "device": machine.device(),
@@ -91,6 +90,8 @@ def _train(run: Run, splits: Splits, stage: Stage) -> None:
         "tokens": budgets,
         "remarks": task.prompts.remarks(),
     }
+    if recipe.task == "classify":
+        stage.facts |= {"labels": task.prompts.names, "head": model.tailora_head, "untrained": model.tailora_untrained}
     stage.made_from |= stage.facts["fingerprints"]
     _save_adapter(model, tokenizer, stage)  # what cannot be saved fails now, not in the end
     ids = [row["id"] for row in fitting["train"].rows]
@@ -121,7 +122,8 @@ def _save_adapter(model: Any, tokenizer: Any, stage: Stage) -> None:
     except SafetensorError as error:
         raise RunError(f"{folder}: the adapter cannot be saved: {error}. What was saved before is whole.") from error
     tokenizer.save_pretrained(folder)
-    files.write_json(folder / "tailora.json", stage.facts["fingerprints"])
+    labels = {"labels": stage.facts["labels"]} if "labels" in stage.facts else {}
+    files.write_json(folder / "tailora.json", stage.facts["fingerprints"] | labels)
 
 
 def _keep_prefix(model: Any, samples: list[Sample], stage: Stage) -> None:
@@ -162,6 +164,8 @@ def _refuse_strange_tokens(samples: list[Sample], model: Any) -> None:
 
 def _model_card(recipe: Recipe, facts: dict[str, Any]) -> str:
     fitted, budget = facts["fitted"], facts["tokens"]["train"]
+    classifies = recipe.task == "classify"
+    learned = f"{budget['rows']:,} rows" + ("" if classifies else f" and {budget['targets']:,} answer tokens")
     return f"""---
 base_model: {recipe.model.base}
 library_name: peft
@@ -171,13 +175,25 @@ tags: [lora, tailora]
 # {recipe.name}
 
 {_what(recipe)} for `{recipe.model.base}`, trained with tailora
-on `{recipe.data.shown()}`: {budget["rows"]:,} rows and {budget["targets"]:,} answer tokens an epoch,
+on `{recipe.data.shown()}`: {learned} an epoch,
 {fitted["epochs"]} epochs, peak learning rate {facts["lr"]:g}. The weights of epoch
-{fitted["best_epoch"]} were kept: validation loss {fitted["best_val_loss"]:.4f} nats per token,
+{fitted["best_epoch"]} were kept:
+validation loss {fitted["best_val_loss"]:.4f} nats per {"row" if classifies else "token"},
 {fitted["first_val_loss"]:.4f} before training.
-
+{_label_card(facts["labels"]) if classifies else ""}
 `tailora.json` holds fingerprints of the base weights and of template and tokenizer, which belong to this adapter.
 How it compares with its base stands in the run's report.
+"""
+
+
+def _label_card(labels: list[str]) -> str:
+    """Say how the classifier is loaded without tailora."""
+    return f"""
+The trained head is saved with the adapter. Its labels, in order, are `labels` in `tailora.json`:
+
+    base = AutoModelForSequenceClassification.from_pretrained("<base>", num_labels={len(labels)})
+    base.config.pad_token_id = tokenizer.pad_token_id
+    model = PeftModel.from_pretrained(base, "<this folder>")
 """
 
 

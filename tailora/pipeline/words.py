@@ -29,7 +29,18 @@ def card_lines(run: Path) -> list[str]:
         + ", ".join(f"{name} {count:,}" for name, count in splits.items())
         + _bracketed(card["slices"])
     )
-    return [counts, f"columns: {_columns(card)}", *warnings(card)]
+    return [counts, f"columns: {_columns(card)}", *class_lines(card["classes"]), *warnings(card)]
+
+
+def class_lines(classes: Row | None) -> list[str]:
+    """Return which labels are which classes, a line for all and one for each file that writes them otherwise."""
+    if classes is None:
+        return []
+    numbered = ", ".join(f"{number} {name}" for number, name in enumerate(classes["names"]))
+    return [f"labels: {numbered}"] + [
+        f"labels of {file}: {', '.join(f'{written} is {name}' for written, name in known.items())}"
+        for file, known in classes["written"].items()
+    ]
 
 
 def warnings(card: Row) -> list[str]:
@@ -102,12 +113,13 @@ def card_table(run: Path) -> list[tuple[str, str]]:
         **{f"remark {number}": remark for number, remark in enumerate(card["remarks"], start=1)},
         **dict(_audit_pairs(card["audit"])),
         "writing": ", ".join(f"{script} {count:,}" for script, count in card["audit"]["scripts"].items()),
-        "code": (
-            f"{card['audit']['code']['fenced']:,} answers hold a fence; {card['audit']['code']['parse_unfenced']:,} "
-            f"parse as Python without it, {card['audit']['code']['parse_as_they_are']:,} as they are"
-        ),
         "rows with tests": f"{card['rows_with_tests']:,}",
     }
+    if not card["classes"]:
+        pairs["code"] = (
+            f"{card['audit']['code']['fenced']:,} answers hold a fence; {card['audit']['code']['parse_unfenced']:,} "
+            f"parse as Python without it, {card['audit']['code']['parse_as_they_are']:,} as they are"
+        )
     if card["earlier_assistant_turns"]:
         pairs["earlier answers"] = f"{card['earlier_assistant_turns']:,} in conversations"
     return list(pairs.items())
@@ -141,20 +153,25 @@ def training_lines(run: Path) -> list[str]:
         f"{weights['trainable']:,} of {weights['all']:,} weights trained ({weights['trainable'] / weights['all']:.1%}) "
         f"in {fitted['steps']:,} steps and {fitted['seconds']:,.0f} s, "
         f"{fitted['tokens'] / fitted['seconds']:,.0f} tokens/s",
-        f"validation loss {fitted['first_val_loss']:.3f} → {fitted['best_val_loss']:.3f} nats per token (kept: {kept})",
+        f"validation loss {fitted['first_val_loss']:.3f} → {fitted['best_val_loss']:.3f} nats per "
+        f"{'row' if facts['recipe']['task'] == 'classify' else 'token'} (kept: {kept})",
     ]
     if fitted["skipped"]:
         lines.append(f"{fitted['skipped']:,} steps were skipped: their loss or gradient was not finite")
     return lines
 
 
-def budget_lines(budgets: dict[str, Row], remarks: list[str]) -> list[str]:
+def budget_lines(budgets: dict[str, Row], remarks: list[str], task: str = "generate") -> list[str]:
     """Return what the model will read and learn of each split, and what is cut off or left out, a line each."""
     learned = budgets["train"]
+    read = f"{learned['rows']:,} rows with {learned['tokens']:,} tokens an epoch"
+    parts = (
+        f"{learned['targets']:,} of them learned (answers and end tokens), "
+        f"{learned['tokens'] - learned['targets']:,} read only"
+    )
+    longest = f"the longest row has {learned['longest']:,}, max_length is {learned['max_length']:,}"
     lines = [
-        f"{learned['rows']:,} rows with {learned['tokens']:,} tokens an epoch, {learned['targets']:,} of them learned "
-        f"(answers and end tokens), {learned['tokens'] - learned['targets']:,} read only; the longest row has "
-        f"{learned['longest']:,}, max_length is {learned['max_length']:,}"
+        f"{read}, {parts}; {longest}" if task == "generate" else f"{read}, from which labels are learned; {longest}"
     ]
     for name, budget in budgets.items():
         lines += [f"{name} split: {line}" for line in _losses(budget)]
@@ -196,6 +213,7 @@ def headline(comparison: Row) -> list[str]:
     ]
     if "pass@1" in comparison["absent"]:
         lines.append("no tests were run: neither similarity to a reference answer nor code that runs is correctness")
+    lines += [_beside(entry) for entry in comparison.get("baselines", [])]
     lines += [_sentence(entry) for entry in parts]
     lines += [line for column, part in comparison["breakdown"].items() for line in _parts(column, part)]
     lines.append(_clean(comparison["clean"]))
@@ -271,6 +289,18 @@ def absent_lines(absent: dict[str, str]) -> list[str]:
         f"{', '.join(names)} {'are' if len(names) > 1 else 'is'} absent: {reason}"
         for reason, names in by_reason.items()
     ]
+
+
+def _beside(baseline: Row) -> str:
+    """Say how tuned stands to a baseline, by accuracy."""
+    entry, name = baseline["accuracies"], baseline["title"]
+    verdict = {"better": f"better than {name}", "worse": f"worse than {name}"}.get(
+        entry["verdict"], f"not detectably different from {name}"
+    )
+    return (
+        f"tuned is {verdict}: accuracy {format_value(entry, entry['base'])} there, "
+        f"{format_value(entry, entry['tuned'])} here, difference {format_interval(entry)}"
+    )
 
 
 def _sentence(entry: Row) -> str:

@@ -11,10 +11,12 @@ from tailora import machine, recipe
 from tailora.files import Row
 from tailora.measure import metrics, prose, sandbox, syntax
 from tailora.model.fit import LossSum
-from tailora.model.losses import token_nats
+from tailora.model.load import load_base, longest_input
+from tailora.model.losses import Path, choose_path, token_nats
 from tailora.run import progress
 from tailora.tasks.base import Metric, with_primary
 from tailora.tasks.own import load_own, score_own
+from tailora.text.budget import Fitting, fit_rows
 from tailora.text.prompts import Prompts, Sample
 
 # Reference answers count as Python code when at least this share of them is.
@@ -122,6 +124,22 @@ class Generate:
         first, *rest = METRICS
         known = [first, *_sampled_metrics(settings.samples), *rest, *(own.metric for own in self._own)]
         self.metrics: Sequence[Metric] = with_primary(known, settings.primary)
+
+    def load(self, settings: recipe.Model) -> Any:
+        """Load the causal language model."""
+        return load_base(settings)
+
+    def longest(self, model: Any, settings: recipe.Model) -> int:
+        """Return the most tokens that prompt and answer may have together."""
+        return longest_input(model.config, settings)
+
+    def fit(self, rows: Sequence[Row], longest: int, split: str) -> Fitting:
+        """Encode rows and make them fit into `longest` tokens; answers are never cut."""
+        return fit_rows(rows, self.prompts, longest, split)
+
+    def choose_path(self, model: Any, settings: recipe.Train) -> Path:
+        """Choose how losses are computed: packed where that gives the same numbers."""
+        return choose_path(model, settings.path)
 
     def encode(self, row: Row) -> Sample:
         """Return prompt, answer and end token of a prepared row."""

@@ -127,14 +127,14 @@ def test_pissa_begins_with_the_largest_singular_values() -> None:
 def test_rslora_scales_by_the_root_of_the_rank_and_takes_the_fast_path() -> None:
     rooted, plain = shaken(adapted("rslora")), shaken(adapted("lora", alpha=6 * math.sqrt(4)))
     torch.testing.assert_close(logits(rooted), logits(plain))
-    assert choose_path(rooted, "fast") == ("fast", "")
+    assert choose_path(rooted, "fast")[:2] == ("fast", "")
 
 
 def test_adalora_takes_the_fast_path_which_computes_what_peft_computes() -> None:
     model, samples = shaken(adapted("adalora")), toy_samples(4)
     expected = token_nats(model, samples).nats
     grads = torch.autograd.grad(expected.sum(), list(trainable(model).values()))
-    assert choose_path(model, "fast") == ("fast", "")
+    assert choose_path(model, "fast")[:2] == ("fast", "")
     found = token_nats(model, samples).nats
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     for ours, theirs in zip(torch.autograd.grad(found.sum(), list(trainable(model).values())), grads, strict=True):
