@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tailora import machine
 from tailora.errors import ModelError, RecipeError, Stopped, TailoraError, plain
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def run_command(
 ) -> None:
     """Prepare, train, evaluate and report; finished stages are not done again."""
     overrides = _with_flags(overrides, {"data.strict": strict, "evaluate.unsafe_exec": unsafe_exec})
-    run = _open(recipe, overrides, runs, "prepare" if fresh else None)
+    run = _open(recipe, overrides, runs, "prepare" if fresh else None, trains=True)
     with run.lock():
         for verb in (_prepare, _train, _evaluate, _report):
             verb(run.recipe, runs)
@@ -69,19 +70,34 @@ def _stage_command(verb: str, act: Callable[["Recipe", Path], None], text: str) 
         recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFAULT_RUNS, fresh: Fresh = False
     ) -> None:
         needs = () if verb == "report" else ("data", "base")
-        act(_open(recipe, overrides, runs, verb if fresh else None, needs).recipe, runs)
+        act(_open(recipe, overrides, runs, verb if fresh else None, needs, trains=verb == "train").recipe, runs)
 
 
 def _open(
-    name: str, overrides: list[str] | None, runs: Path, again: str | None, needs: tuple[str, ...] = ("data", "base")
+    name: str,
+    overrides: list[str] | None,
+    runs: Path,
+    again: str | None,
+    needs: tuple[str, ...] = ("data", "base"),
+    *,
+    trains: bool = False,
 ) -> "Run":
-    """Load a recipe, check that what it `needs` exists, and open its run; forget stages that are to be done again."""
+    """Load a recipe, check that what it `needs` exists, and open its run; forget stages that are to be done again.
+
+    Of several processes the first goes on from here; the others help it where the command `trains`, and end.
+    """
     from tailora.model.load import locate_base
     from tailora.pipeline.prepare import locate_sources
     from tailora.recipe import load_recipe
     from tailora.run import Run
 
     recipe = load_recipe(name, overrides)
+    if machine.place().number:
+        if trains:
+            from tailora.pipeline import train
+
+            train(recipe, runs)
+        raise typer.Exit
     if "data" in needs:
         locate_sources(recipe.data)
     if "base" in needs:
@@ -157,7 +173,7 @@ def evaluate_command(
 ) -> None:
     """Compare base and tuned on held-out rows; trains first where needed."""
     overrides = _with_flags(overrides, {"evaluate.unsafe_exec": unsafe_exec})
-    _evaluate(_open(recipe, overrides, runs, "evaluate" if fresh else None).recipe, runs)
+    _evaluate(_open(recipe, overrides, runs, "evaluate" if fresh else None, trains=True).recipe, runs)
 
 
 _stage_command("report", _report, "Write report.html and report.md from the files of a finished run.")
@@ -254,17 +270,20 @@ def main() -> None:
     Exit codes: 0 done, 2 a mistake the user can mend, 1 ours, 130 interrupted, 143 terminated; after either of the
     last two the same command goes on.
     """
-    teller = logging.getLogger("tailora")
-    teller.setLevel(logging.INFO)
-    teller.addHandler(_Teller())
+    number = machine.place().number
+    if not number:  # of several processes the first speaks for all, and the others of their mistakes only
+        teller = logging.getLogger("tailora")
+        teller.setLevel(logging.INFO)
+        teller.addHandler(_Teller())
     try:
         app()
     except TailoraError as error:
         for problem in error.problems:
-            sys.stderr.write(f"error: {plain(problem)}\n")
+            sys.stderr.write(f"error: {f'process {number}: ' if number else ''}{plain(problem)}\n")
         sys.exit(2)
     except Stopped as stopped:
-        sys.stderr.write(f"{stopped}\n")
+        if not number:
+            sys.stderr.write(f"{stopped}\n")
         sys.exit(128 + stopped.signal)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -3,10 +3,26 @@
 import importlib.metadata
 import os
 import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 _LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "scipy", "sacrebleu")
+_NO_LIMIT = 2**60  # what version 1 of control groups says instead of "max"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A process among those that a launcher started together: its number, from 0, and how many they are."""
+
+    number: int
+    count: int
+
+
+def place(environment: Mapping[str, str] = os.environ) -> Place:
+    """Return the place that `torchrun` or `accelerate launch` gave this process; 0 of 1 without them."""
+    return Place(int(environment.get("RANK", 0)), int(environment.get("WORLD_SIZE", 1)))
 
 
 def describe() -> dict[str, Any]:
@@ -39,6 +55,59 @@ def _memory_bytes() -> int | None:
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
         return None
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def available_memory_bytes(root: Path = Path("/")) -> int | None:
+    """Return how much more memory this process may take, or None where the system does not say.
+
+    What the machine has left, or less where the container, a parent of it, or a limit on addresses allows less: the
+    memory that a container shows is the machine's. Cached files count as free, as the kernel drops them first.
+    """
+    left = [*_left_in_machine(root), *_left_in_containers(root), *_left_of_addresses(root)]
+    return max(0, min(left)) if left else None
+
+
+def _left_in_machine(root: Path) -> list[int]:
+    return [kilobytes * 1024 for kilobytes in _numbers(root / "proc/meminfo", "MemAvailable:")]
+
+
+def _left_in_containers(root: Path) -> Iterator[int]:
+    """Yield what each control group that this process is in has left, of either version."""
+    groups = root / "proc/self/cgroup"
+    for line in groups.read_text().splitlines() if groups.exists() else ():
+        _, kinds, path = line.split(":", 2)
+        version_1 = "memory" in kinds.split(",")
+        if kinds and not version_1:
+            continue
+        names = ("memory.limit_in_bytes", "memory.usage_in_bytes") if version_1 else ("memory.max", "memory.current")
+        top = root / "sys/fs/cgroup" / ("memory" if version_1 else "")
+        for folder in {top, *(top / part for part in _and_parents(path))}:
+            limit, used = (_numbers(folder / name) for name in names)
+            if limit and used and limit[0] < _NO_LIMIT:
+                yield limit[0] - used[0] + sum(_numbers(folder / "memory.stat", "inactive_file")[:1])
+
+
+def _and_parents(path: str) -> Iterator[str]:
+    parts = [part for part in path.split("/") if part]
+    yield from ("/".join(parts[:count]) for count in range(1, len(parts) + 1))
+
+
+def _left_of_addresses(root: Path) -> list[int]:
+    try:
+        import resource
+    except ImportError:
+        return []
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    used = _numbers(root / "proc/self/status", "VmSize:")
+    return [] if soft == resource.RLIM_INFINITY or not used else [soft - used[0] * 1024]
+
+
+def _numbers(file: Path, name: str = "") -> list[int]:
+    """Return the number in each line of `file` that begins with `name`; none where there is no such file."""
+    if not file.is_file():
+        return []
+    lines = (line.removeprefix(name).split() for line in file.read_text().splitlines() if line.startswith(name))
+    return [int(words[0]) for words in lines if words and words[0].isdigit()]
 
 
 def version(name: str) -> str | None:

@@ -147,6 +147,12 @@ class Train(Section):
     recompute: bool = False
     """Compute the activations of each layer again on the way back instead of keeping them. Changes memory (less) and
     speed (a quarter less), not the result."""
+    processes: int | None = Field(default=None, ge=1)
+    """How many processes train together, each on its own device; another number than were started is an error. As many
+    as `torchrun` started when left out."""
+    shard: bool = False
+    """Split the frozen base over the processes instead of keeping it whole in each. Changes memory (less) and speed
+    (less), not the result."""
     warm_up: float = Field(default=0.05, ge=0, lt=1)
     """Share of the steps in which the rate rises linearly, before `schedule` takes over."""
     schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"

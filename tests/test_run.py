@@ -48,6 +48,8 @@ OTHER: dict[str, Any] = {
     "train.micro_tokens": 7,
     "train.path": "plain",
     "train.recompute": True,
+    "train.processes": 7,
+    "train.shard": True,
     "train.warm_up": 0.7,
     "train.weight_decay": 0.7,
     "train.clip": 7.0,

@@ -17,7 +17,7 @@ Tensors = dict[str, Any]
 
 _KEPT = 2
 _NAME = re.compile(r"step-(\d+)(-validated)?")
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)

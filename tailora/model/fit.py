@@ -2,17 +2,21 @@
 
 Losses arrive as a sum and a count and are divided once, so no result depends on how rows were cut into micro-batches.
 The loop can be stopped at any moment, also by force, and goes on from its newest checkpoint to the same weights.
+Several processes may run it together, each with its part of every step and of validation (`devices`).
 """
 
+import itertools
 import math
+import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from tailora import machine, recipe
 from tailora.errors import RunError, Stopped
 from tailora.model import checkpoint
+from tailora.model.devices import Devices, is_sharded
 from tailora.model.lora import trainable
 from tailora.model.losses import micro_batches
 from tailora.model.schedule import rate
@@ -130,6 +134,7 @@ class _Training:
         self.optimizer = torch.optim.AdamW(self.weights.values(), lr=settings.lr, weight_decay=settings.weight_decay)
         self.position = Position(settings.micro_tokens)
         self.stop: Callable[[], int | None] = lambda: None
+        self.devices = Devices.here()
         self.started = self.saved = time.monotonic()
 
     def try_out(self, train: Sequence[Sample], val: Sequence[Sample]) -> None:
@@ -141,14 +146,14 @@ class _Training:
 
     def begin(self) -> None:
         """Go on from the newest checkpoint, or else begin with an empty log and save that, to see that it works."""
-        import torch
-
-        torch.manual_seed(self.settings.seed)
-        found = checkpoint.newest(self.stage)
+        found = self.devices.tell(_load(checkpoint.newest(self.stage)) if self.devices.first else None)
         if found:
-            self._restore(found)
+            self._restore(*found)
         else:
-            self.stage.cut_log(0)
+            _fill(self.weights, self.devices.tell(self.best))  # the first weights of all are those of the first process
+            self.best = _copy(self.weights)
+            if self.devices.first:
+                self.stage.cut_log(0)
             self.save()
         self.stage.seconds = self.position.seconds
         self.started = time.monotonic() - self.position.seconds
@@ -252,32 +257,34 @@ class _Training:
         self._stop_if_asked()
 
     def save(self) -> None:
-        """Save a checkpoint of this place."""
+        """Save a checkpoint of this place; the first process does, since all of them hold the same."""
+        if not self.devices.first:
+            return
         self.position.log_bytes = self.stage.log_bytes()
         groups = {
             "weights": _copy(self.weights),
             "best": self.best,
             "optimizer": self._optimizer_state(),
-            "random": _random_state(),
         }
         checkpoint.save(self.stage, self.position.name, asdict(self.position), groups)
         self.saved = time.monotonic()
 
-    def _restore(self, found: checkpoint.Checkpoint) -> None:
-        self.position = here = Position(**found.position)
-        self.stage.cut_log(here.log_bytes)
-        _fill(self.weights, found.load("weights"))
-        _fill(self.best, found.load("best"))
-        self._fill_optimizer(found.load("optimizer"))
-        _set_random_state(found.load("random"))
+    def _restore(self, position: dict[str, Any], saved: dict[str, checkpoint.Tensors]) -> None:
+        self.position = here = Position(**position)
+        if self.devices.first:
+            self.stage.cut_log(here.log_bytes)
+        _fill(self.weights, saved["weights"])
+        _fill(self.best, saved["best"])
+        self._fill_optimizer(saved["optimizer"])
         self.stage.say(f"goes on after step {here.step}, in epoch {max(1, here.epoch)} of {self.settings.epochs}")
 
     def _stop_if_asked(self) -> None:
-        """Save and raise Stopped when a signal has come; may be called wherever no step is half done."""
-        number = self.stop()
-        if number is None:
+        """Save and raise Stopped when a signal has come to any process; called by all, where no step is half done."""
+        number = self.devices.highest(self.stop() or 0)
+        if not number:
             return
         self.save()
+        self.devices.wait()  # a launcher that sees one of them end ends the others
         raise Stopped(f"stopped and saved after step {self.position.step}; the same command goes on from there", number)
 
     def _optimizer_state(self) -> dict[str, Any]:
@@ -294,69 +301,125 @@ class _Training:
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
     def _accumulate(self, samples: Sequence[Sample]) -> tuple[float, int]:
-        return self._within_memory(samples, lambda tokens: accumulate(self.model, samples, self.loss, tokens))
+        """Leave the gradient of the mean loss per target token over `samples` on the weights of every process.
+
+        Returns the summed nats and the number of targets.
+        """
+        import torch
+
+        def work(tokens: int) -> float:
+            torch.manual_seed(self._dropout_seed())
+            return accumulate(self.model, samples, self.loss, tokens)[0]
+
+        nats = self._within_memory(samples, work)
+        self.devices.add_gradients(list(self.weights.values()))
+        (nats,) = self.devices.add(nats)
+        return nats, sum(sample.targets for sample in samples)
+
+    def _dropout_seed(self) -> int:
+        """Return a pure function of seed, step and process: dropout needs no state of its own in a checkpoint."""
+        return random.Random(f"{self.settings.seed}/{self.position.step}/{self.devices.number}").getrandbits(63)
 
     def _validation_loss(self, samples: Sequence[Sample]) -> float:
-        def measure(tokens: int) -> float:
-            return validate(self.model, samples, self.loss, tokens, self._stop_if_asked)
+        def work(tokens: int) -> LossSum:
+            return _loss_sum(self.model, samples, self.loss, tokens, self.stop)
 
-        return self._within_memory(samples, measure)
+        nats, targets = self.devices.add(*self._within_memory(samples, work))
+        self._stop_if_asked()  # then the sum may lack rows
+        return nats / targets
 
     def _within_memory(self, samples: Sequence[Sample], work: Callable[[int], T]) -> T:
-        """Do `work` with `train.micro_tokens`, halved as often as the GPU runs out of memory; the batch stays whole."""
+        """Do `work` with `train.micro_tokens`, halved as often as a GPU runs out of memory; the batch stays whole."""
         import torch
 
         while True:
-            random = _random_state()
+            done = None
             try:
-                return work(self.position.micro_tokens)
+                done = work(self.position.micro_tokens)
             except torch.OutOfMemoryError:
-                pass  # until the handler is left, its traceback holds the tensors that fill the memory
+                if is_sharded(self.model):  # the others wait for this one within a layer, and cannot be asked
+                    raise self._too_long(samples) from None
+            # Until the handler is left, its traceback holds the tensors that fill the memory.
+            if not self.devices.highest(int(done is None)):
+                assert done is not None
+                return done
             self.optimizer.zero_grad(set_to_none=True)
             torch.cuda.empty_cache()
-            _set_random_state(random)
             self._halve(samples)
+
+    def _too_long(self, samples: Sequence[Sample]) -> RunError:
+        smaller = "train.micro_tokens, " if is_sharded(self.model) else ""
+        return RunError(
+            f"a row of {len(_longest(samples, 1)[0].tokens):,} tokens does not fit into the memory of the GPU. "
+            f"Lower {smaller}model.max_length or lora.rank, or choose a smaller base model."
+        )
 
     def _halve(self, samples: Sequence[Sample]) -> None:
         now = self.position.micro_tokens
         if all(len(batch) == 1 for batch in micro_batches(self.model, samples, now)):
-            raise RunError(
-                f"a row of {len(_longest(samples, 1)[0].tokens):,} tokens does not fit into the memory of the GPU. "
-                "Lower model.max_length or lora.rank, or choose a smaller base model."
-            )
+            raise self._too_long(samples)
         self.position.micro_tokens = now // 2
         self.stage.say(f"out of memory: train.micro_tokens {now:,} → {now // 2:,}; optimizer steps hold the same rows")
 
 
 def accumulate(model: Any, samples: Sequence[Sample], loss: Loss, micro_tokens: int) -> tuple[float, int]:
-    """Add the gradient of the mean loss per target token over `samples`; returns the summed nats and the count."""
+    """Add to the gradient of the mean loss per target token over `samples` what the part of this process adds.
+
+    Returns the summed nats of that part, and the number of targets in all parts.
+    """
     targets = sum(sample.targets for sample in samples)
     total = 0.0
-    for batch in micro_batches(model, samples, micro_tokens):
+    for batch, idle in _passes(model, samples, micro_tokens):
         part = loss(model, batch)
-        (part.nats / targets).backward()
-        total += part.nats.item()
+        (part.nats * 0 if idle else part.nats / targets).backward()
+        total += 0.0 if idle else part.nats.item()
     return total, targets
 
 
-def validate(
-    model: Any,
-    samples: Sequence[Sample],
-    loss: Loss,
-    micro_tokens: int,
-    between: Callable[[], None] = lambda: None,
-) -> float:
-    """Return the loss over all `samples` in nats per target token; `between` is called before each micro-batch."""
+def validate(model: Any, samples: Sequence[Sample], loss: Loss, micro_tokens: int) -> float:
+    """Return the loss over all `samples` in nats per target token."""
+    nats, targets = Devices.here().add(*_loss_sum(model, samples, loss, micro_tokens, lambda: None))
+    return nats / targets
+
+
+def _loss_sum(
+    model: Any, samples: Sequence[Sample], loss: Loss, micro_tokens: int, stop: Callable[[], int | None]
+) -> LossSum:
+    """Return the loss of the part of `samples` that falls to this process, left early when `stop` returns a signal."""
     import torch
 
     model.eval()
+    in_step = is_sharded(model)
     nats, targets = 0.0, 0
-    with torch.inference_mode():
-        for batch in micro_batches(model, samples, micro_tokens):
-            between()
+    # What FSDP puts together in inference mode could not be trained with afterwards.
+    with torch.no_grad() if in_step else torch.inference_mode():
+        for batch, idle in _passes(model, samples, micro_tokens):
+            if stop() and not in_step:
+                break
             part = loss(model, batch)
-            nats, targets = nats + part.nats.item(), targets + part.targets
-    return nats / targets
+            if not idle:
+                nats, targets = nats + part.nats.item(), targets + part.targets
+    return LossSum(nats, targets)
+
+
+def _passes(model: Any, samples: Sequence[Sample], micro_tokens: int) -> Iterator[tuple[list[Sample], bool]]:
+    """Yield the micro-batches of this process, and whether they are idle and must not count.
+
+    Processes that share layers have to pass through them equally often: who has done its part passes a row idly.
+    """
+    devices = Devices.here()
+    batches = list(micro_batches(model, devices.own(samples), micro_tokens))
+    rounds = devices.highest(len(batches)) if is_sharded(model) else len(batches)
+    idle = [samples[0]]
+    for batch, _ in itertools.zip_longest(batches, range(rounds)):
+        yield batch or idle, batch is None
+
+
+def _load(found: checkpoint.Checkpoint | None) -> tuple[dict[str, Any], dict[str, checkpoint.Tensors]] | None:
+    """Return the position and the tensors of a checkpoint."""
+    if found is None:
+        return None
+    return found.position, {group: found.load(group) for group in ("weights", "best", "optimizer")}
 
 
 def _longest(samples: Sequence[Sample], count: int) -> list[Sample]:
@@ -370,19 +433,3 @@ def _copy(weights: dict[str, Any]) -> dict[str, Any]:
 def _fill(weights: dict[str, Any], saved: dict[str, Any]) -> None:
     for name, weight in weights.items():
         weight.data.copy_(saved[name])
-
-
-def _random_state() -> dict[str, Any]:
-    """Return the state of every generator that dropout may draw from."""
-    import torch
-
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"cpu": torch.get_rng_state(), **{f"cuda-{number}": state for number, state in enumerate(devices)}}
-
-
-def _set_random_state(saved: dict[str, Any]) -> None:
-    import torch
-
-    torch.set_rng_state(saved["cpu"])
-    if torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([saved[f"cuda-{number}"] for number in range(len(saved) - 1)])

@@ -2,10 +2,11 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tailora import files, machine
 from tailora.errors import ModelError, RunError
+from tailora.model.devices import Devices, check_launch, dismiss, joined, shard, weights_here
 from tailora.pipeline.prepare import prepare
 from tailora.pipeline.words import budget_lines
 from tailora.recipe import Recipe
@@ -19,10 +20,22 @@ from tailora.track import check_trackers, trackers
 _LEARNED = ("train", "val")
 
 
+class _Job(NamedTuple):
+    """What the first process tells the others that train with it."""
+
+    keys: dict[str, Any]
+    base: str
+    path: Any
+    train: list[Sample]
+    val: list[Sample]
+    ids: list[str]
+
+
 def train(recipe: Recipe, root: Path = RUNS) -> Run:
     """Fine-tune the base model of `recipe` with LoRA; the adapter lands in `<run>/train/adapter/`.
 
-    Returns at once when that is done, and goes on from the newest checkpoint when it was interrupted.
+    Returns at once when that is done, and goes on from the newest checkpoint when it was interrupted. Of several
+    processes that a launcher started, the first does everything and the others only help it to train.
 
     Raises:
         ModelError: when the base model cannot be loaded.
@@ -32,24 +45,27 @@ def train(recipe: Recipe, root: Path = RUNS) -> Run:
     """
     from tailora.model.load import locate_base
 
+    if machine.place().number:
+        return _help(recipe, root)
     run = Run.open(recipe, root)
     if run.is_done("train"):
+        dismiss()
         return run
+    check_launch(recipe.train)
     with run.lock():
         locate_base(recipe.model.base)
         check_trackers(recipe.train.trackers)
         splits = prepare(recipe, root)
-        with run.stage("train", resume=True) as stage:
-            _train(run, splits, stage)
+        with run.stage("train", resume=True) as stage, joined() as group:
+            _train(run, splits, stage, group)
         files.remove_folder(run.folder / "train" / "checkpoints")  # only now: killed before, they are still needed
     return run
 
 
-def _train(run: Run, splits: Splits, stage: Stage) -> None:
+def _train(run: Run, splits: Splits, stage: Stage, group: Devices) -> None:
     from tailora.model import checkpoint, load
     from tailora.model.fit import fit
-    from tailora.model.lora import add_lora, trainable
-    from tailora.model.losses import choose_path, recompute_activations
+    from tailora.model.lora import trainable
     from tailora.tasks.generate import Generate
 
     recipe = run.recipe
@@ -67,15 +83,9 @@ def _train(run: Run, splits: Splits, stage: Stage) -> None:
     budgets = {name: asdict(part.budget) for name, part in fitting.items()}
     for line in budget_lines(budgets, task.prompts.remarks()):
         tell("train", line)
-    model = add_lora(model, recipe.lora, recipe.train.seed)
-    load.freeze_dtype(model, recipe.model)
-    path = choose_path(model, recipe.train.path)
+    model, path = _adapted(model, recipe, recipe.train.path, train_samples)
     if path.why:
         stage.say(f"losses on the {path.name} path: {path.why}")
-    if path.name == "plain":
-        load.choose_attention(model, max(len(sample.tokens) for sample in train_samples))
-    if recipe.train.recompute:
-        recompute_activations(model)
     stage.facts |= {
         "device": machine.device(),
         "fingerprints": {"base": base, "prompts": task.prompts.fingerprint()},
@@ -84,12 +94,17 @@ def _train(run: Run, splits: Splits, stage: Stage) -> None:
             "all": sum(w.numel() for w in model.parameters()),
         },
         "path": path._asdict(),
+        "processes": group.count,
         "tokens": budgets,
         "remarks": task.prompts.remarks(),
     }
     stage.made_from |= stage.facts["fingerprints"]
     _save_adapter(model, tokenizer, stage)  # what cannot be saved fails now, not in the end
     ids = [row["id"] for row in fitting["train"].rows]
+    group.tell(_Job(_trained_by(recipe), base, path.name, train_samples, val_samples, ids))
+    if recipe.train.shard:
+        shard(model, group)
+    stage.facts["weights"]["here"] = weights_here(model)
     with trackers(recipe.train.trackers, recipe.name, stage.folder, recipe.keys()) as stage.listeners:
         fitted = fit(model, train_samples, val_samples, task.loss, recipe.train, stage, ids)
     stage.facts["fitted"] = asdict(fitted)
@@ -97,6 +112,58 @@ def _train(run: Run, splits: Splits, stage: Stage) -> None:
     files.write_jsonl(stage.folder / "lengths.jsonl", lengths)
     _save_adapter(model, tokenizer, stage)
     files.write_text(stage.folder / "adapter" / "README.md", _model_card(recipe, stage.facts))
+
+
+def _adapted(model: Any, recipe: Recipe, wish: Any, samples: list[Sample]) -> tuple[Any, Any]:
+    """Return a base model with adapters, ready to be trained on `samples`, and the path of its losses."""
+    from tailora.model import load
+    from tailora.model.lora import add_lora
+    from tailora.model.losses import choose_path, recompute_activations
+
+    model = add_lora(model, recipe.lora, recipe.train.seed)
+    load.freeze_dtype(model, recipe.model)
+    path = choose_path(model, wish)
+    if path.name == "plain":
+        load.choose_attention(model, max(len(sample.tokens) for sample in samples))
+    if recipe.train.recompute:
+        recompute_activations(model)
+    return model, path
+
+
+def _help(recipe: Recipe, root: Path) -> Run:
+    """Train with the first process, which alone reads rows and writes the run; return its run."""
+    from tailora.model import load
+    from tailora.model.fit import fit
+    from tailora.tasks.generate import Generate
+
+    check_launch(recipe.train)
+    run = Run(root / recipe.name, recipe)
+    with joined() as group:
+        job: _Job | None = group.tell(None)
+        if job is None:
+            return run
+        _refuse_other_job(job, recipe)
+        machine.keep_freed_memory()
+        model = load.load_base(recipe.model)
+        if load.base_fingerprint(model) != job.base:
+            raise ModelError(f"model.base: {recipe.model.base} is another model here than in the first process.")
+        model, _ = _adapted(model, recipe, job.path, job.train)
+        if recipe.train.shard:
+            shard(model, group)
+        task = Generate(recipe.evaluate, load.load_tokenizer(recipe.model))
+        fit(model, job.train, job.val, task.loss, recipe.train, Stage(run.folder, writes=False), job.ids)
+    return run
+
+
+def _trained_by(recipe: Recipe) -> dict[str, Any]:
+    """Return the values that all processes must share; data and bases may lie elsewhere."""
+    return {key: value for key, value in recipe.keys().items() if key.startswith(("lora.", "train.", "model.dtype"))}
+
+
+def _refuse_other_job(job: _Job, recipe: Recipe) -> None:
+    for key, value in _trained_by(recipe).items():
+        if job.keys[key] != value:
+            raise RunError(f"this process was started with {key} = {value!r}, the first one with {job.keys[key]!r}.")
 
 
 def _save_adapter(model: Any, tokenizer: Any, stage: Stage) -> None:
