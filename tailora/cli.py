@@ -179,6 +179,23 @@ def evaluate_command(
 _stage_command("report", _report, "Write report.html and report.md from the files of a finished run.")
 
 
+@app.command("plan")
+def plan_command(recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFAULT_RUNS) -> None:
+    """Try the real model on the longest rows, and say how much time and memory each stage will take; trains nothing."""
+    from rich.table import Table
+
+    from tailora.pipeline import plan
+    from tailora.pipeline.words import PLAN_HEADER, plan_cells
+
+    asked = _open(recipe, overrides, runs, None).recipe
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in PLAN_HEADER:
+        table.add_column(column, no_wrap=column != "what")
+    for cells in plan_cells(plan(asked, runs)):
+        table.add_row(*cells)
+    _console().print(table)
+
+
 @app.command()
 def new(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="Where the recipe is written, such as mine.toml.")],

@@ -127,6 +127,24 @@ def peak_memory_bytes() -> int | None:
     return peak if platform.system() == "Darwin" else peak * 1024
 
 
+def memory_limit_bytes() -> int | None:
+    """Return the most that training may hold on the GPU where there is one, else in this process; None if unknown."""
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0]) + int(torch.cuda.memory_reserved())
+    available = available_memory_bytes()
+    return None if available is None else resident_bytes() + available
+
+
+def resident_bytes() -> int:
+    """Return the memory that this process holds now; the most it has held where the system does not say."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        return peak_memory_bytes() or 0
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def held_memory_bytes() -> int:
     """Return the memory that training has needed so far: the most held on the GPU where there is one, else by us."""
     import torch

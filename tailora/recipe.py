@@ -147,6 +147,9 @@ class Train(Section):
     recompute: bool = False
     """Compute the activations of each layer again on the way back instead of keeping them. Changes memory (less) and
     speed (a quarter less), not the result."""
+    memory_mb: int | None = Field(default=None, ge=1)
+    """Most memory that training on a processor may hold, in MiB; when it would need more, it is refused at its start.
+    What the machine and its containers have left when left out. On a GPU passes are made smaller instead."""
     processes: int | None = Field(default=None, ge=1)
     """How many processes train together, each on its own device; another number than were started is an error. As many
     as `torchrun` started when left out."""

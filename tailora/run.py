@@ -33,7 +33,7 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 
 # Keys that change no result: what was made with one value of them is not made again for another.
-NEUTRAL = ("train.save_minutes", "train.trackers", "train.processes")
+NEUTRAL = ("train.save_minutes", "train.trackers", "train.processes", "train.memory_mb")
 
 RUNS = Path("runs")
 

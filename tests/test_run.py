@@ -48,6 +48,7 @@ OTHER: dict[str, Any] = {
     "train.micro_tokens": 7,
     "train.path": "plain",
     "train.recompute": True,
+    "train.memory_mb": 7,
     "train.processes": 7,
     "train.shard": True,
     "train.warm_up": 0.7,

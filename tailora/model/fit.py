@@ -17,15 +17,18 @@ from tailora import machine, recipe
 from tailora.errors import RunError, Stopped
 from tailora.model import checkpoint
 from tailora.model.devices import Devices, is_sharded
+from tailora.model.forecast import Forecast, Held, Pace, expected_bytes, forecast_lines
 from tailora.model.lora import trainable
 from tailora.model.losses import micro_batches
 from tailora.model.schedule import rate
-from tailora.run import Stage, progress, stop_requests
+from tailora.model.trial import approach, count_tokens, refuse
+from tailora.run import Stage, progress, stop_requests, tell
 from tailora.text.batches import epoch_batches
 from tailora.text.prompts import Sample
 
 _MOST_BAD = 3  # steps in a row that are not finite: one may be a freak row, three are not
 _MOST_NAMED = 20
+_TRIAL_SECONDS = 3.0  # in which steps are timed before the start
 
 T = TypeVar("T")
 
@@ -52,6 +55,8 @@ class Fitted:
     skipped: int
     tokens: int
     seconds: float
+    peak_bytes: int
+    """Most memory held up to the end, as in `Forecast`."""
 
 
 @dataclass
@@ -103,7 +108,10 @@ def fit(
         Stopped: after SIGINT or SIGTERM, when the step is done and saved.
     """
     training = _Training(model, loss, settings, stage)
-    training.try_out(train, val)
+    forecast = training.try_out(train, val)
+    stage.facts["plan"] = asdict(forecast)
+    for line in forecast_lines(forecast) if stage.writes else ():
+        tell("train", line)
     training.begin()
     here, steps_an_epoch = training.position, math.ceil(len(train) / settings.batch_size)
     steps = settings.epochs * steps_an_epoch
@@ -122,6 +130,17 @@ def fit(
     return training.finish()
 
 
+def foretell(
+    model: Any, train: Sequence[Sample], val: Sequence[Sample], loss: Loss, settings: recipe.Train, stage: Stage
+) -> Forecast:
+    """Say what `fit` would need, from the same trial; leaves the weights as they are.
+
+    Raises:
+        RunError: when it needs more memory than may be held.
+    """
+    return _Training(model, loss, settings, stage).try_out(train, val)
+
+
 class _Training:
     """The parts of a training: what is given, what changes with each step, and how that is saved and restored."""
 
@@ -137,12 +156,75 @@ class _Training:
         self.devices = Devices.here()
         self.started = self.saved = time.monotonic()
 
-    def try_out(self, train: Sequence[Sample], val: Sequence[Sample]) -> None:
-        """Pass the longest rows of training and validation through the model: what needs too much memory fails now."""
+    def try_out(self, train: Sequence[Sample], val: Sequence[Sample]) -> Forecast:
+        """Take steps on the largest pass and on the first rows, and take them back: says what training will need.
+
+        Raises:
+            RunError: when that is more memory than may be held; says what to change.
+        """
+        started, limit = time.monotonic(), _memory_limit(self.settings)
+        rows = self._largest_pass(train)
+        if machine.device() == "cpu" and limit is not None:
+            measured = approach(self._try_pass, rows)
+            self._require_memory(rows, measured, limit)
+            self._try_pass(rows)
+            self._require_memory(rows, [*measured, Held(count_tokens(rows), machine.held_memory_bytes())], limit)
+        else:  # a GPU says when it is full, and the passes are halved
+            self._try_pass(rows)
+        pace = self._pace(train, val)
+        _fill(self.weights, self.best)
+        self.optimizer.state.clear()
+        return self._forecast(train, val, pace, limit, time.monotonic() - started)
+
+    def _largest_pass(self, train: Sequence[Sample]) -> list[Sample]:
+        """Return the rows of the largest pass that a step can hold."""
+        longest = _longest(train, self.settings.batch_size)
+        passes = micro_batches(self.model, longest, self.position.micro_tokens)
+        return max(passes, key=count_tokens)
+
+    def _require_memory(self, rows: list[Sample], measured: list[Held], limit: int) -> None:
+        if len(measured) > 1 and expected_bytes(count_tokens(rows), measured) > limit:
+            raise refuse(self.model, self.settings, rows, measured, limit)
+
+    def _try_pass(self, rows: list[Sample]) -> None:
+        self._try_step(rows * self.devices.count)  # the same in each process
+
+    def _try_step(self, samples: Sequence[Sample]) -> None:
         self.model.train()
-        self._accumulate(_longest(train, self.settings.batch_size))
+        self._accumulate(samples)
+        self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self._validation_loss(_longest(val, 1))
+
+    def _pace(self, train: Sequence[Sample], val: Sequence[Sample]) -> Pace:
+        """Time the first steps, for as long as a trial may take but one at least, and a part of validation."""
+        started, tokens = time.monotonic(), 0
+        for rows in epoch_batches(len(train), self.settings.batch_size, self.settings.seed, 1):
+            samples = [train[row] for row in rows]
+            self._try_step(samples)
+            tokens += count_tokens(samples)
+            if self.devices.highest(int(time.monotonic() - started > _TRIAL_SECONDS)):
+                break
+        middle = time.monotonic()
+        part = val[: self.settings.batch_size]
+        self._validation_loss(part)
+        return Pace((middle - started) / tokens, (time.monotonic() - middle) / count_tokens(part))
+
+    def _forecast(
+        self, train: Sequence[Sample], val: Sequence[Sample], pace: Pace, limit: int | None, took: float
+    ) -> Forecast:
+        epochs, tokens = self.settings.epochs, count_tokens(train)
+        validation = (epochs + 1) * count_tokens(val) * pace.validation
+        return Forecast(
+            peak_bytes=machine.held_memory_bytes(),
+            limit_bytes=limit,
+            seconds=epochs * tokens * pace.step + validation,
+            validation_seconds=validation,
+            steps=epochs * math.ceil(len(train) / self.settings.batch_size),
+            tokens_an_epoch=tokens,
+            tokens_per_second=1 / pace.step,
+            validation_pace=pace.validation,
+            trial_seconds=took,
+        )
 
     def begin(self) -> None:
         """Go on from the newest checkpoint, or else begin with an empty log and save that, to see that it works."""
@@ -248,6 +330,7 @@ class _Training:
             skipped=here.skipped,
             tokens=here.tokens,
             seconds=here.seconds,
+            peak_bytes=machine.held_memory_bytes(),
         )
 
     def save_if_due(self, last: bool) -> None:
@@ -329,14 +412,16 @@ class _Training:
         return nats / targets
 
     def _within_memory(self, samples: Sequence[Sample], work: Callable[[int], T]) -> T:
-        """Do `work` with `train.micro_tokens`, halved as often as a GPU runs out of memory; the batch stays whole."""
+        """Do `work` with `train.micro_tokens`, halved as often as memory runs out; the batch stays whole."""
         import torch
 
         while True:
             done = None
             try:
                 done = work(self.position.micro_tokens)
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not _is_out_of_memory(error):
+                    raise
                 if is_sharded(self.model):  # the others wait for this one within a layer, and cannot be asked
                     raise self._too_long(samples) from None
             # Until the handler is left, its traceback holds the tensors that fill the memory.
@@ -350,7 +435,7 @@ class _Training:
     def _too_long(self, samples: Sequence[Sample]) -> RunError:
         smaller = "train.micro_tokens, " if is_sharded(self.model) else ""
         return RunError(
-            f"a row of {len(_longest(samples, 1)[0].tokens):,} tokens does not fit into the memory of the GPU. "
+            f"a row of {len(_longest(samples, 1)[0].tokens):,} tokens does not fit into memory. "
             f"Lower {smaller}model.max_length or lora.rank, or choose a smaller base model."
         )
 
@@ -420,6 +505,20 @@ def _load(found: checkpoint.Checkpoint | None) -> tuple[dict[str, Any], dict[str
     if found is None:
         return None
     return found.position, {group: found.load(group) for group in ("weights", "best", "optimizer")}
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    import torch
+
+    # On a processor an allocation fails only under limits such as `ulimit -v`, and the error has no class of its own.
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _memory_limit(settings: recipe.Train) -> int | None:
+    """Return the bytes that this process may hold, or None where the system does not say."""
+    if settings.memory_mb is not None:
+        return settings.memory_mb * 2**20
+    return machine.memory_limit_bytes()
 
 
 def _longest(samples: Sequence[Sample], count: int) -> list[Sample]:

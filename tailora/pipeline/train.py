@@ -63,14 +63,46 @@ def train(recipe: Recipe, root: Path = RUNS) -> Run:
 
 
 def _train(run: Run, splits: Splits, stage: Stage, group: Devices) -> None:
-    from tailora.model import checkpoint, load
+    from tailora.model import checkpoint
     from tailora.model.fit import fit
-    from tailora.model.lora import trainable
-    from tailora.tasks.generate import Generate
 
     recipe = run.recipe
     stage.made_from |= {f"{name} rows": files.sha256(run.folder / "prepare" / f"{name}.jsonl") for name in _LEARNED}
     checkpoint.newest(stage)  # one that cannot be continued is refused before the model is loaded
+    model, tokenizer, task, samples, ids = set_up(recipe, splits, stage)
+    stage.facts["processes"] = group.count
+    stage.made_from |= stage.facts["fingerprints"]
+    _save_adapter(model, tokenizer, stage)  # what cannot be saved fails now, not in the end
+    base, path = stage.facts["fingerprints"]["base"], stage.facts["path"]["name"]
+    group.tell(_Job(_trained_by(recipe), base, path, samples["train"], samples["val"], ids))
+    if recipe.train.shard:
+        shard(model, group)
+    stage.facts["weights"]["here"] = weights_here(model)
+    with trackers(recipe.train.trackers, recipe.name, stage.folder, recipe.keys()) as stage.listeners:
+        fitted = fit(model, samples["train"], samples["val"], task.loss, recipe.train, stage, ids)
+    stage.facts["fitted"] = asdict(fitted)
+    lengths = ({"prompt": len(s.tokens) - s.targets, "answer": s.targets} for s in samples["train"])
+    files.write_jsonl(stage.folder / "lengths.jsonl", lengths)
+    _save_adapter(model, tokenizer, stage)
+    files.write_text(stage.folder / "adapter" / "README.md", _model_card(recipe, stage.facts))
+
+
+class Ready(NamedTuple):
+    """All that training needs: a model with adapters, what belongs to it, and samples that fit, by split."""
+
+    model: Any
+    tokenizer: Any
+    task: Any
+    samples: dict[str, list[Sample]]
+    ids: list[str]
+
+
+def set_up(recipe: Recipe, splits: Splits, stage: Stage) -> Ready:
+    """Load the model and encode the rows; what is found out goes to the user and to the facts of `stage`."""
+    from tailora.model import load
+    from tailora.model.lora import trainable
+    from tailora.tasks.generate import Generate
+
     machine.keep_freed_memory()
     tokenizer = load.load_tokenizer(recipe.model)
     task = Generate(recipe.evaluate, tokenizer)
@@ -78,12 +110,12 @@ def _train(run: Run, splits: Splits, stage: Stage, group: Devices) -> None:
     base = load.base_fingerprint(model)
     longest = load.longest_input(model.config, recipe.model)
     fitting = {name: fit_rows(getattr(splits, name), task.prompts, longest, name) for name in _LEARNED}
-    train_samples, val_samples = (part.samples for part in fitting.values())
-    _refuse_strange_tokens(train_samples, model)
+    samples = {name: part.samples for name, part in fitting.items()}
+    _refuse_strange_tokens(samples["train"], model)
     budgets = {name: asdict(part.budget) for name, part in fitting.items()}
     for line in budget_lines(budgets, task.prompts.remarks()):
         tell("train", line)
-    model, path = _adapted(model, recipe, recipe.train.path, train_samples)
+    model, path = _adapted(model, recipe, recipe.train.path, samples["train"])
     if path.why:
         stage.say(f"losses on the {path.name} path: {path.why}")
     stage.facts |= {
@@ -94,24 +126,10 @@ def _train(run: Run, splits: Splits, stage: Stage, group: Devices) -> None:
             "all": sum(w.numel() for w in model.parameters()),
         },
         "path": path._asdict(),
-        "processes": group.count,
         "tokens": budgets,
         "remarks": task.prompts.remarks(),
     }
-    stage.made_from |= stage.facts["fingerprints"]
-    _save_adapter(model, tokenizer, stage)  # what cannot be saved fails now, not in the end
-    ids = [row["id"] for row in fitting["train"].rows]
-    group.tell(_Job(_trained_by(recipe), base, path.name, train_samples, val_samples, ids))
-    if recipe.train.shard:
-        shard(model, group)
-    stage.facts["weights"]["here"] = weights_here(model)
-    with trackers(recipe.train.trackers, recipe.name, stage.folder, recipe.keys()) as stage.listeners:
-        fitted = fit(model, train_samples, val_samples, task.loss, recipe.train, stage, ids)
-    stage.facts["fitted"] = asdict(fitted)
-    lengths = ({"prompt": len(s.tokens) - s.targets, "answer": s.targets} for s in train_samples)
-    files.write_jsonl(stage.folder / "lengths.jsonl", lengths)
-    _save_adapter(model, tokenizer, stage)
-    files.write_text(stage.folder / "adapter" / "README.md", _model_card(recipe, stage.facts))
+    return Ready(model, tokenizer, task, samples, [row["id"] for row in fitting["train"].rows])
 
 
 def _adapted(model: Any, recipe: Recipe, wish: Any, samples: list[Sample]) -> tuple[Any, Any]:

@@ -67,6 +67,7 @@ ELSEWHERE = {
     "train.trackers": "sends the log elsewhere, in test_track; no result depends on it",
     "train.path": "below: it must not change the result",
     "train.recompute": "below: it must not change the result",
+    "train.memory_mb": "refuses a training that needs more, in model/test_trial; no result depends on it",
     "train.processes": "must be the number that was started, in test_devices",
     "train.shard": "splits the base over processes, in test_devices; it must not change the result",
     "evaluate.batch_size": "below: it must not change the result",
