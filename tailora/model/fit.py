@@ -17,7 +17,7 @@ from tailora import machine, recipe
 from tailora.errors import RunError, Stopped
 from tailora.model import checkpoint
 from tailora.model.devices import Devices, is_sharded
-from tailora.model.forecast import Forecast, Held, Pace, expected_bytes, forecast_lines
+from tailora.model.forecast import Forecast, Held, Memory, Pace, forecast_lines, grown, needed
 from tailora.model.lora import trainable
 from tailora.model.losses import micro_batches
 from tailora.model.schedule import rate
@@ -29,6 +29,7 @@ from tailora.text.prompts import Sample
 _MOST_BAD = 3  # steps in a row that are not finite: one may be a freak row, three are not
 _MOST_NAMED = 20
 _TRIAL_SECONDS = 3.0  # in which steps are timed before the start
+_MOST_OVER_PLAN = 1.07  # of the peak that was foretold, before freed memory is given back
 
 T = TypeVar("T")
 
@@ -154,6 +155,7 @@ class _Training:
         self.position = Position(settings.micro_tokens)
         self.stop: Callable[[], int | None] = lambda: None
         self.devices = Devices.here()
+        self.planned_bytes = math.inf
         self.started = self.saved = time.monotonic()
 
     def try_out(self, train: Sequence[Sample], val: Sequence[Sample]) -> Forecast:
@@ -163,7 +165,7 @@ class _Training:
             RunError: when that is more memory than may be held; says what to change.
         """
         started, limit = time.monotonic(), _memory_limit(self.settings)
-        rows = self._largest_pass(train)
+        rows, before = self._largest_pass(train), machine.resident_bytes()
         if machine.device() == "cpu" and limit is not None:
             measured = approach(self._try_pass, rows)
             self._require_memory(rows, measured, limit)
@@ -174,7 +176,11 @@ class _Training:
         pace = self._pace(train, val)
         _fill(self.weights, self.best)
         self.optimizer.state.clear()
-        return self._forecast(train, val, pace, limit, time.monotonic() - started)
+        held = machine.held_memory_bytes()
+        peak = grown(held, before) if machine.device() == "cpu" else held
+        forecast = self._forecast(train, val, pace, time.monotonic() - started, Memory(peak, limit))
+        self.planned_bytes = forecast.peak_bytes
+        return forecast
 
     def _largest_pass(self, train: Sequence[Sample]) -> list[Sample]:
         """Return the rows of the largest pass that a step can hold."""
@@ -183,7 +189,7 @@ class _Training:
         return max(passes, key=count_tokens)
 
     def _require_memory(self, rows: list[Sample], measured: list[Held], limit: int) -> None:
-        if len(measured) > 1 and expected_bytes(count_tokens(rows), measured) > limit:
+        if len(measured) > 1 and needed(count_tokens(rows), measured) > limit:
             raise refuse(self.model, self.settings, rows, measured, limit)
 
     def _try_pass(self, rows: list[Sample]) -> None:
@@ -210,13 +216,13 @@ class _Training:
         return Pace((middle - started) / tokens, (time.monotonic() - middle) / count_tokens(part))
 
     def _forecast(
-        self, train: Sequence[Sample], val: Sequence[Sample], pace: Pace, limit: int | None, took: float
+        self, train: Sequence[Sample], val: Sequence[Sample], pace: Pace, took: float, memory: Memory
     ) -> Forecast:
         epochs, tokens = self.settings.epochs, count_tokens(train)
         validation = (epochs + 1) * count_tokens(val) * pace.validation
         return Forecast(
-            peak_bytes=machine.held_memory_bytes(),
-            limit_bytes=limit,
+            peak_bytes=memory.peak_bytes,
+            limit_bytes=memory.limit_bytes,
             seconds=epochs * tokens * pace.step + validation,
             validation_seconds=validation,
             steps=epochs * math.ceil(len(train) / self.settings.batch_size),
@@ -255,6 +261,7 @@ class _Training:
         here.step, here.taken = here.step + 1, here.taken + 1
         here.tokens += sum(len(sample.tokens) for sample in samples)
         here.seconds = time.monotonic() - self.started
+        self._keep_to_plan()
         if finite:
             here.bad = []
             for group in self.optimizer.param_groups:
@@ -268,6 +275,14 @@ class _Training:
         self.optimizer.zero_grad(set_to_none=True)
         speed = here.tokens / here.seconds
         return f"loss {nats / targets:.3f}  {speed:,.0f} tokens/s  {machine.held_memory_bytes() / 2**30:.1f} GiB"
+
+    def _keep_to_plan(self) -> None:
+        """Give freed memory back when more is held than was foretold.
+
+        Kept for the next pass, it lies in pieces that rows of other lengths do not fit into, and grows by half or more.
+        """
+        if machine.device() == "cpu" and machine.resident_bytes() > _MOST_OVER_PLAN * self.planned_bytes:
+            machine.give_back_freed_memory()
 
     def _skip(self, rows: list[int], loss: float, norm: float) -> None:
         here = self.position
@@ -302,6 +317,7 @@ class _Training:
                 + (f"Lower train.lr (now {self.settings.lr})." if here.epoch else "The base model itself is broken.")
             )
         self.stage.log({"split": "val", "step": here.step, "epoch": here.epoch, "loss": loss})
+        self._keep_to_plan()
         here.without_gain += 1
         if here.best_val_loss is None or loss < here.best_val_loss:
             here.best_val_loss, here.best_epoch, here.without_gain = loss, here.epoch, 0

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+_GROWTH = 0.25
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -34,6 +36,13 @@ class Pace(NamedTuple):
     validation: float
 
 
+class Memory(NamedTuple):
+    """The peak that is foretold, and what may be held."""
+
+    peak_bytes: int
+    limit_bytes: int | None
+
+
 class Held(NamedTuple):
     """The peak of memory after a pass of so many tokens."""
 
@@ -50,6 +59,20 @@ def expected_bytes(tokens: int, measured: Sequence[Held]) -> int:
     before, last = measured[-2:]
     slope = max(0.0, (last.peak_bytes - before.peak_bytes) / (last.tokens - before.tokens))
     return round(last.peak_bytes + slope * (tokens - last.tokens))
+
+
+def grown(peak_bytes: int, held_before: int) -> int:
+    """Return the peak to expect of a whole training on a processor whose trial had this one.
+
+    Passes of ever other lengths leave gaps and kernels behind, which the few of a trial do not show: a quarter of what
+    the trial took is added, the middle of what was measured (benchmarks/PLAN.md).
+    """
+    return peak_bytes + round(_GROWTH * max(0, peak_bytes - held_before))
+
+
+def needed(tokens: int, measured: Sequence[Held]) -> int:
+    """Return the peak to expect of a whole training whose largest pass has so many tokens; `measured` began at rest."""
+    return grown(expected_bytes(tokens, measured), measured[0].peak_bytes)
 
 
 def gib(amount: float) -> str:

@@ -1,13 +1,14 @@
 """The trial before a training: how its largest pass is approached, and what to change when it is too large."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from tailora import machine, recipe
 from tailora.errors import RunError
 from tailora.model.devices import is_sharded
-from tailora.model.forecast import Held, expected_bytes, gib
+from tailora.model.forecast import Held, gib, needed
 from tailora.model.losses import recompute_activations, token_nats
 from tailora.text.prompts import Sample
 
@@ -46,8 +47,10 @@ def refuse(model: Any, settings: recipe.Train, rows: list[Sample], measured: lis
 
     What it proposes leaves the rows of each step as they are. The model is of no use for training afterwards.
     """
-    need = expected_bytes(count_tokens(rows), measured)
-    fitting = [f"{keys} ({gib(size)})" for keys, size in _remedies(model, settings, rows, measured) if size <= limit]
+    need = needed(count_tokens(rows), measured)
+    found = [(keys, size) for keys, size in _remedies(model, settings, rows, measured) if size <= limit]
+    alone = [remedy for remedy in found if " " not in remedy[0]]
+    fitting = [f"{keys} ({gib(size)})" for keys, size in _largest_of_each(alone or found)]
     advice = f"By the same measure these fit: {', '.join(fitting)}" if fitting else "Choose a smaller base model"
     return RunError(
         f"training would need {gib(need)} of memory and {gib(limit)} may be held: its largest pass has {len(rows)} "
@@ -59,7 +62,7 @@ def _remedies(model: Any, settings: recipe.Train, rows: list[Sample], measured: 
     """Return keys that lower memory, with the peak that is expected with them."""
     whole, longest = count_tokens(rows), max(len(sample.tokens) for sample in rows)
     resident = measured[0].peak_bytes
-    grows = expected_bytes(whole, measured) - resident
+    grows = needed(whole, measured) - resident
     saves = 0 if settings.recompute or is_sharded(model) else grows - _with_recompute(model, rows, grows)
     halves = [whole // 2**times for times in range(1, 20) if whole // 2**times >= longest]
     frozen = sum(
@@ -75,6 +78,14 @@ def _remedies(model: Any, settings: recipe.Train, rows: list[Sample], measured: 
     if frozen:
         found.append(("model.dtype=bfloat16", resident + grows - frozen // 2))
     return found
+
+
+def _largest_of_each(remedies: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Keep of the remedies that differ in a number the first, which changes least."""
+    first: dict[str, tuple[str, int]] = {}
+    for keys, size in remedies:
+        first.setdefault(re.sub(r"\d+", "", keys), (keys, size))
+    return list(first.values())
 
 
 def _with_recompute(model: Any, rows: list[Sample], grows: int) -> int:

@@ -104,6 +104,7 @@ def set_up(recipe: Recipe, splits: Splits, stage: Stage) -> Ready:
     from tailora.tasks.generate import Generate
 
     machine.keep_freed_memory()
+    machine.keep_few_kernels()
     tokenizer = load.load_tokenizer(recipe.model)
     task = Generate(recipe.evaluate, tokenizer)
     model = load.load_base(recipe.model)
@@ -162,6 +163,7 @@ def _help(recipe: Recipe, root: Path) -> Run:
             return run
         _refuse_other_job(job, recipe)
         machine.keep_freed_memory()
+        machine.keep_few_kernels()
         model = load.load_base(recipe.model)
         if load.base_fingerprint(model) != job.base:
             raise ModelError(f"model.base: {recipe.model.base} is another model here than in the first process.")

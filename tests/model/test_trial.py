@@ -59,7 +59,7 @@ def test_a_trial_takes_everything_back_and_counts_what_training_then_does(tmp_pa
     assert fitted.steps == foretold.steps == 6
     assert fitted.tokens == 2 * foretold.tokens_an_epoch
     assert foretold.seconds > foretold.validation_seconds > 0
-    assert foretold.peak_bytes <= fitted.peak_bytes
+    assert foretold.peak_bytes == pytest.approx(fitted.peak_bytes, rel=0.2)
 
 
 def test_a_training_that_needs_more_than_it_may_hold_is_refused_before_it_starts(tmp_path: Path) -> None:
