@@ -325,14 +325,27 @@ def flops_needed(model: Any, samples: list[Sample]) -> float:
 
 
 def table(shape: str) -> str:
-    """Return the results of a shape as Markdown: medians over rounds, ratios to the first contender's."""
+    """Return the results of a shape as Markdown, a table for each machine they were measured on."""
     rows = [json.loads(line) for line in (RESULTS / f"{shape}.jsonl").read_text().splitlines()]
+    machines: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        machines.setdefault(_machine(row["machine"]), []).append(row)
+    return "\n\n".join(f"{name}\n\n{_table(measured)}" for name, measured in machines.items())
+
+
+def _machine(facts: dict[str, Any]) -> str:
+    kind = "with bfloat16" if facts["bfloat16"] else "without bfloat16"
+    return f"{facts['processor']}, {facts['cores']} cores, {kind}"
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """Return medians over rounds, and ratios to tailora's with its defaults."""
     limit = max(rate for row in rows for rate in row["gemm_flops"].values())
     by_name = {name: [row for row in rows if row["contender"] == name] for name in CONTENDERS}
     speed = {name: median(r["tokens_per_second"] for r in runs) for name, runs in by_name.items() if runs}
     memory = {name: max(r["peak_bytes"] for r in by_name[name]) for name in speed}
     lines = [
-        "| | tokens/s (range) | tailora is faster by | peak GB | tailora needs | share of the GEMM limit | runs |",
+        "| | tokens/s (range) | tailora is faster by | peak GB | tailora needs | share of the GEMM limit | rounds |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, value in sorted(speed.items(), key=lambda item: -item[1]):

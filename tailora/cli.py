@@ -90,6 +90,7 @@ def _open(
     from tailora.pipeline.prepare import locate_sources
     from tailora.recipe import load_recipe
     from tailora.run import Run
+    from tailora.text.fixed import read_prompts
 
     recipe = load_recipe(name, overrides)
     if machine.place().number:
@@ -102,6 +103,7 @@ def _open(
         locate_sources(recipe.data)
     if "base" in needs:
         locate_base(recipe.model.base)
+        read_prompts(recipe.evaluate.prompts)
     run = Run.open(recipe, runs, fresh=again is not None)
     if again:
         run.forget(again)
@@ -125,12 +127,24 @@ def _train(recipe: "Recipe", runs: Path) -> None:
 
 
 def _evaluate(recipe: "Recipe", runs: Path) -> None:
+    from tailora.pipeline import evaluate
+
+    _show_comparison(evaluate(recipe, runs))
+
+
+def _show_outside(comparison: dict[str, Any], run: "Run") -> None:
+    from tailora.pipeline.outside import lines_about
+
+    _say("prepare", *lines_about(run))
+    _show_comparison(comparison)
+    _say("evaluate", f"answers, scores and comparison are in {run.folder / 'evaluate'}")
+
+
+def _show_comparison(comparison: dict[str, Any]) -> None:
     from rich.table import Table
 
-    from tailora.pipeline import evaluate
-    from tailora.pipeline.words import SHORT_HEADER, headline, short_cells
+    from tailora.pipeline.words import SHORT_HEADER, headline, prompt_lines, short_cells
 
-    comparison = evaluate(recipe, runs)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in SHORT_HEADER:
         text = column in ("metric", "verdict")
@@ -138,7 +152,7 @@ def _evaluate(recipe: "Recipe", runs: Path) -> None:
     for cells in short_cells(comparison):
         table.add_row(*cells)
     _console().print(table)
-    _say("evaluate", *headline(comparison))
+    _say("evaluate", *headline(comparison), *prompt_lines(comparison))
 
 
 def _report(recipe: "Recipe", runs: Path) -> None:
@@ -164,16 +178,50 @@ _stage_command("train", _train, "Train the adapter; prepares first where that ha
 
 
 @app.command("evaluate")
-def evaluate_command(
-    recipe: RecipeName,
+def evaluate_command(  # noqa: PLR0913  (the options of a command)
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="RECIPE", help="A .toml file, the name of a built-in recipe, or the folder of a run."),
+    ] = None,
     overrides: Overrides = None,
+    on: Annotated[str | None, typer.Option("--on", metavar="FILE", help="Other rows for the run's adapter.")] = None,
+    adapter: Annotated[Path | None, typer.Option("--adapter", help="An adapter made anywhere; needs no run.")] = None,
+    base: Annotated[str | None, typer.Option("--base", help="With --adapter: the model it was trained on.")] = None,
+    data: Annotated[str | None, typer.Option("--data", metavar="FILE", help="With --adapter: the rows.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the results of --on or --adapter.")] = None,
     runs: Runs = DEFAULT_RUNS,
     fresh: Fresh = False,
     unsafe_exec: UnsafeExec = False,
 ) -> None:
-    """Compare base and tuned on held-out rows; trains first where needed."""
-    overrides = _with_flags(overrides, {"evaluate.unsafe_exec": unsafe_exec})
-    _evaluate(_open(recipe, overrides, runs, "evaluate" if fresh else None, trains=True).recipe, runs)
+    """Compare base and tuned on held-out rows; trains first where needed.
+
+    With --on, the adapter of a finished run meets other rows, such as MBPP or HumanEval. With --adapter and --data, any
+    adapter meets any rows. An evaluation that was interrupted goes on where it stopped.
+    """
+    words = _with_flags(overrides, {"evaluate.unsafe_exec": unsafe_exec})
+    if adapter or base or data:
+        from tailora.pipeline.outside import evaluate_adapter, recipe_of_adapter
+
+        words = [recipe, *words] if recipe else words  # no recipe is asked for here, so what stands first is a key
+        if adapter is None or data is None:
+            raise RecipeError("--adapter and --data belong together, and --base to them; one of the two is missing.")
+        asked = recipe_of_adapter(adapter, base, data, name, words)
+        _show_outside(*evaluate_adapter(asked, adapter, runs, fresh=fresh))
+        return
+    if recipe is None:
+        raise RecipeError("evaluate needs a recipe, the folder of a run, or --adapter and --data.")
+    folder = Path(recipe)
+    if (folder / "recipe.toml").is_file():
+        recipe, runs = str(folder / "recipe.toml"), folder.resolve().parent
+        words = [f"name={folder.resolve().name}", *words]
+    if on:
+        from tailora.pipeline.outside import evaluate_on, recipe_on
+        from tailora.recipe import load_recipe
+
+        asked = load_recipe(recipe, words)
+        _show_outside(*evaluate_on(runs / asked.name, recipe_on(asked, on, name, words), fresh=fresh))
+    else:
+        _evaluate(_open(recipe, words, runs, "evaluate" if fresh else None, trains=True).recipe, runs)
 
 
 _stage_command("report", _report, "Write report.html and report.md from the files of a finished run.")

@@ -1,9 +1,9 @@
 """Text in, text out: a model that answers. Knows how to batch; does not know what answers are for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from tailora.model.decode import Limits, decode_greedy
+from tailora.model.decode import Decoded, Draw, Limits, batches_of, decode
 from tailora.text.prompts import Prompts, Turns
 
 
@@ -27,20 +27,44 @@ class Engine:
         limits: Limits,
         advance: Callable[[int], None] = lambda count: None,
     ) -> list[Answer]:
-        """Answer each conversation greedily; a row's answer does not depend on the rows beside it."""
-        tokenizer = self._prompts.tokenizer
-        decoded = decode_greedy(
-            self._model,
-            [self._prompts.encode_prompt(turns) for turns in conversations],
-            limits,
-            end_tokens=self._end_tokens(),
-            pad_token=tokenizer.pad_token_id,
-            advance=advance,
-        )
-        return [
-            Answer(tokenizer.decode(d.tokens, skip_special_tokens=True), "end" if d.ended else "length")
-            for d in decoded
-        ]
+        """Answer each conversation once; a row's answer does not depend on the rows beside it."""
+        return [first for first, *_ in self.sample(conversations, limits._replace(samples=1), advance)]
+
+    def sample(
+        self,
+        conversations: Sequence[Turns],
+        limits: Limits,
+        advance: Callable[[int], None] = lambda count: None,
+    ) -> list[list[Answer]]:
+        """Answer each conversation `limits.samples` times; `advance` is called with the answers of each batch."""
+        found: dict[int, Answer] = {}
+        for answers in self.in_batches(conversations, limits):
+            found |= answers
+            advance(len(answers))
+        turns = range(0, len(found), limits.samples)
+        return [[found[number] for number in range(start, start + limits.samples)] for start in turns]
+
+    def in_batches(
+        self, conversations: Sequence[Turns], limits: Limits, known: Container[int] = ()
+    ) -> Iterator[dict[int, Answer]]:
+        """Yield the answers of one batch after the other, by number; batches that are `known` as a whole are left out.
+
+        Answer i is the one numbered i mod `limits.samples` to conversation i div `limits.samples`. What stands in a
+        batch depends on the conversations and limits alone, so work that was interrupted goes on to the same answers.
+        """
+        prompts = [self._prompts.encode_prompt(turns) for turns in conversations]
+        draws = [Draw(prompt, number) for prompt in prompts for number in range(limits.samples)]
+        for numbers in batches_of([len(draw.prompt) for draw in draws], limits.batch_size):
+            if any(number not in known for number in numbers):
+                decoded = decode(
+                    self._model, [draws[number] for number in numbers], limits,
+                    end_tokens=self._end_tokens(), pad_token=self._prompts.tokenizer.pad_token_id,
+                )  # fmt: skip
+                yield {number: self._spoken(answer) for number, answer in zip(numbers, decoded, strict=True)}
+
+    def _spoken(self, decoded: Decoded) -> Answer:
+        text = self._prompts.tokenizer.decode(decoded.tokens, skip_special_tokens=True)
+        return Answer(text, "end" if decoded.ended else "length")
 
     def _end_tokens(self) -> list[int]:
         declared = self._model.generation_config.eos_token_id

@@ -5,10 +5,12 @@ write instead. The text under each key is its documentation, here and in `tailor
 """
 
 import json
+import re
 import tomllib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -101,6 +103,9 @@ class Model(Section):
     """A hub id, a local folder, or "tailora-tiny" (bundled)."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the frozen weights; "auto" is bfloat16 where the machine has it natively. Adapters are float32."""
+    quantize: Literal["nf4"] | None = None
+    """Hold the frozen linear layers in 4 bits while training and answering ("nf4": QLoRA, needs the extra `qlora`); as
+    they are when left out. The base that tuned is compared with is then the 4-bit one."""
     max_length: int = Field(default=1024, ge=16)
     """Longest prompt and answer together, in tokens; lowered to the model's own limit. Longer rows are left out."""
     trust_remote_code: bool = False
@@ -108,17 +113,28 @@ class Model(Section):
 
 
 class Lora(Section):
-    """The adapter."""
+    """What is trained, and how: an adapter, or for comparison the whole model."""
 
+    method: Literal["lora", "rslora", "dora", "adalora", "full"] = "lora"
+    """"lora"; "rslora" scales by alpha / √rank; "dora" also trains the length of each row of a weight; "adalora" shares
+    the ranks out among the layers; "full" trains all weights and no adapter, as a reference."""
+    init: Literal["zero", "pissa", "olora"] = "zero"
+    """First weights: "zero" changes nothing yet; "pissa" and "olora" begin with a part of the base weights (largest
+    singular values, or a QR factor). What is saved fits the untouched base, at twice the rank."""
     rank: int = Field(default=16, ge=1)
-    """Rank of the update of each weight."""
+    """Rank of the update of each weight; for "adalora" the mean over the layers in the end."""
     alpha: float = Field(default=32.0, gt=0)
     """The update is scaled by alpha / rank. 32 with a tenfold full-tuning rate is the finding of "LoRA Without
     Regret" (Schulman et al., 2025)."""
+    plus: float | None = Field(default=None, ge=1)
+    """Train B at this many times the rate of A (LoRA+ proposes 16); at the same rate when left out."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout on the input of each adapter while training."""
     targets: Literal["all-linear"] | list[str] = "all-linear"
     """Modules that get an adapter: "all-linear" (all but the output head) or a list of module names."""
+    top_layers: int | None = Field(default=None, ge=1)
+    """Adapt only this many of the last layers. What the layers below give is then computed once a row and kept, where
+    the model allows it; all layers when left out."""
 
     @field_validator("targets", mode="before")
     @classmethod
@@ -135,8 +151,8 @@ class Train(Section):
 
     epochs: int = Field(default=3, ge=1)
     """Passes over the training split."""
-    lr: float = Field(default=2e-4, gt=0)
-    """Highest learning rate."""
+    lr: Annotated[float, Field(gt=0)] | Literal["auto"] = 2e-4
+    """Highest learning rate, or "auto": chosen by a short range test before training, not tuned."""
     batch_size: int = Field(default=16, ge=1)
     """Rows in one optimizer step."""
     micro_tokens: int = Field(default=1024, ge=1)
@@ -175,6 +191,15 @@ class Train(Section):
     trackers: list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = []
     """Where the rows of `log.jsonl` are sent besides: "tensorboard", "wandb", "mlflow", "trackio"."""
 
+    @field_validator("lr", mode="before")
+    @classmethod
+    def _rate_is_a_number_or_found(cls, rate: Any) -> Any:
+        # Said here, since pydantic reports each side of the union as a problem of its own.
+        number = isinstance(rate, int | float) and not isinstance(rate, bool)
+        if rate == "auto" or (number and 0 < rate < float("inf")):
+            return rate
+        raise ValueError('give a number above 0, such as 2e-4, or "auto"')
+
 
 class Evaluate(Section):
     """How base and tuned model are compared."""
@@ -191,6 +216,37 @@ class Evaluate(Section):
     """Memory limit for running one answer against its tests, in MiB."""
     unsafe_exec: bool = False
     """Run generated programs with limits only where no sandbox holds: they then reach your files and the network."""
+    primary: str | None = None
+    """Metric that gives the verdict, such as "chrF"; name it before you have seen any result. When left out, pass@1
+    where the rows bring tests, else bits per byte."""
+    metrics: list[str] = []
+    """Metrics of your own as "module:function": a function of an answer and its row, which returns a number, a truth
+    value, or None where it does not apply."""
+    samples: int = Field(default=0, ge=0)
+    """Answers to draw at random for each row besides the likeliest one, for pass@k of up to so many; 0 for none."""
+    temperature: float = Field(default=0.8, gt=0)
+    """Temperature of drawn answers."""
+    seed: int = 0
+    """Seed of drawn answers."""
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_are_functions(cls, metrics: list[str]) -> list[str]:
+        if all(re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name) for name in metrics):
+            return metrics
+        raise ValueError('name each metric as "module:function"')
+
+    prompts: str | list[str] = []
+    """Your own prompts, answered by base and tuned side by side: a list, a text file with a prompt a line, or rows with
+    `prompt` and, where something must not be lost, the `answer` that must stand in what is said, or `tests`."""
+
+    @field_validator("prompts", mode="before")
+    @classmethod
+    def _prompts_are_text(cls, prompts: Any) -> Any:
+        listed = prompts if isinstance(prompts, list) else [prompts]
+        if all(isinstance(prompt, str) and prompt.strip() for prompt in listed):
+            return prompts
+        raise ValueError('name a file, such as "prompts.txt", or write a list of prompts')
 
 
 class Recipe(Section):
@@ -215,6 +271,28 @@ class Recipe(Section):
     def _splits_leave_rows_to_train_on(self) -> "Recipe":
         if sum(share for share in (self.data.val, self.data.test) if isinstance(share, float)) > 0.6:
             raise ValueError("data.val and data.test take more than 60 % of the rows; make one of them smaller")
+        return self
+
+    @model_validator(mode="after")
+    def _method_takes_its_keys(self) -> "Recipe":
+        lora, full, four_bit = self.lora, self.lora.method == "full", self.model.quantize is not None
+        starts_in_base = lora.init != "zero"
+        checks = {
+            f'lora.init = "{lora.init}" goes with the methods "lora" and "rslora" only': starts_in_base
+            and lora.method not in ("lora", "rslora"),
+            f'lora.init = "{lora.init}" cannot change a 4-bit base; leave model.quantize out': starts_in_base
+            and four_bit,
+            'lora.plus goes with the methods "lora", "rslora" and "dora" only': lora.plus is not None
+            and lora.method in ("adalora", "full"),
+            'lora.method = "full" trains all layers; leave lora.top_layers out': full and lora.top_layers is not None,
+            'lora.method = "full" trains all weights; leave lora.targets out': full and lora.targets != "all-linear",
+            'lora.method = "full" cannot train a 4-bit base; leave model.quantize out': full and four_bit,
+            'train.shard splits frozen layers of floating-point weights: leave out lora.method = "full", model.quantize and '
+            "lora.top_layers out": self.train.shard and (full or four_bit or lora.top_layers is not None),
+        }
+        found = [problem for problem, is_wrong in checks.items() if is_wrong]
+        if found:
+            raise ValueError("; ".join(found))
         return self
 
     def keys(self) -> dict[str, Any]:
@@ -252,10 +330,7 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
         RecipeError: with one problem per wrong key, value or override.
     """
     path = locate_recipe(name)
-    values = _read_toml(path)
-    for override in overrides or []:
-        _apply(values, override)
-    return parse_recipe(values, str(path))
+    return parse_recipe(_read_toml(path), str(path), overrides or [])
 
 
 def resolved_lines(name: str, overrides: list[str] | None = None) -> list[str]:
@@ -285,8 +360,10 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise RecipeError(f"{path}: not a TOML file: {error}.") from None
 
 
-def parse_recipe(values: dict[str, Any], where: str = "recipe") -> Recipe:
-    """Check `values`; raise RecipeError listing every problem at once."""
+def parse_recipe(values: dict[str, Any], where: str = "recipe", overrides: Sequence[str] = ()) -> Recipe:
+    """Check `values` with `key=value` overrides; raise RecipeError listing every problem at once."""
+    for override in overrides:
+        _apply(values, override)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:

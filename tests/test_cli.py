@@ -41,6 +41,17 @@ MISTAKES = {
     "name that is a path": (["prepare", "small.toml", "name=../up"], ["name", "letters, digits"]),
     "no such row": (["show", "row", "small.toml", "999"], ["no training row 999", "the last one is"]),
     "existing file": (["new", "small.toml"], ["small.toml exists"]),
+    "nothing to evaluate": (["evaluate"], ["a recipe, the folder of a run, or --adapter and --data"]),
+    "adapter without rows": (["evaluate", "--adapter", "empty"], ["--data", "belong together"]),
+    "folder that is no adapter": (
+        ["evaluate", "--adapter", "empty", "--data", "rows.jsonl", "--base", "tailora-tiny"],
+        ["empty is no adapter", "adapter_config.json"],
+    ),
+    "run without an adapter": (["evaluate", "small.toml", "--on", "rows.jsonl"], ["prepare has not been done"]),
+    "prompts that are not there": (
+        ["evaluate", "small.toml", "evaluate.prompts=promts.txt"],
+        ["evaluate.prompts", "promts.txt"],
+    ),
     "new without a name": (["new", "my recipe.toml"], ["my recipe", "letters, digits"]),
 }
 

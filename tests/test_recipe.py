@@ -193,6 +193,13 @@ def test_a_missing_key_is_answered_with_what_it_is_for() -> None:
         ("train.lr", 0),
         ("train.lr", float("inf")),
         ("train.lr", float("nan")),
+        ("train.lr", "fast"),
+        ("train.lr", True),
+        ("lora.method", "vera"),
+        ("lora.init", "random"),
+        ("lora.plus", 0.5),
+        ("lora.top_layers", 0),
+        ("model.quantize", "int3"),
         ("train.batch_size", 0),
         ("train.micro_tokens", 0),
         ("train.warm_up", 1),
@@ -206,6 +213,26 @@ def test_a_missing_key_is_answered_with_what_it_is_for() -> None:
 def test_an_impossible_value_is_refused_and_shown(key: str, value: Any) -> None:
     (found,) = problems(with_value(key, value))
     assert key in found and repr(value) in found
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"lora": {"method": "dora", "init": "pissa"}}, ["lora.init"]),
+        ({"lora": {"method": "adalora", "plus": 16}}, ["lora.plus"]),
+        (
+            {"lora": {"method": "full", "top_layers": 2}, "model": {"quantize": "nf4"}},
+            ["lora.top_layers", "model.quantize"],
+        ),
+        ({"lora": {"method": "full", "targets": ["q_proj"]}}, ["lora.targets"]),
+        ({"lora": {"init": "olora"}, "model": {"quantize": "nf4"}}, ["model.quantize"]),
+    ],
+)
+def test_keys_that_a_method_does_not_take_are_refused_with_what_to_leave_out(
+    values: dict[str, Any], named: list[str]
+) -> None:
+    (found,) = problems(SMALLEST | values)
+    assert all(key in found for key in named)
 
 
 def test_splits_that_leave_too_little_to_train_on_are_refused() -> None:

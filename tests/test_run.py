@@ -38,10 +38,15 @@ OTHER: dict[str, Any] = {
     "model.dtype": "bfloat16",
     "model.max_length": 7,
     "model.trust_remote_code": True,
+    "model.quantize": "nf4",
+    "lora.method": "dora",
+    "lora.init": "pissa",
     "lora.rank": 7,
     "lora.alpha": 7.0,
     "lora.dropout": 0.7,
+    "lora.plus": 7.0,
     "lora.targets": ["q_proj"],
+    "lora.top_layers": 7,
     "train.epochs": 7,
     "train.lr": 7e-7,
     "train.batch_size": 7,
@@ -65,6 +70,12 @@ OTHER: dict[str, Any] = {
     "evaluate.test_seconds": 7.0,
     "evaluate.test_memory_mb": 70,
     "evaluate.unsafe_exec": True,
+    "evaluate.primary": "chrF",
+    "evaluate.metrics": ["mine:words"],
+    "evaluate.samples": 7,
+    "evaluate.temperature": 0.7,
+    "evaluate.seed": 7,
+    "evaluate.prompts": ["What is this?"],
 }
 HOLD_A_STAGE_OPEN = """
 import sys, time

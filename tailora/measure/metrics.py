@@ -9,13 +9,14 @@ import math
 import re
 import textwrap
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from sacrebleu.metrics.chrf import CHRF
+import numpy as np
+from numpy.typing import NDArray
 
 _LARGEST_PROGRAM = 64 * 1024  # bytes of UTF-8; the parser needs far more memory than its input
+_CHRF_ORDER = 6
 _FENCE = re.compile(r"(?P<indent> {0,3})(?P<ticks>`{3,}|~{3,})(?P<info>[^`]*)")  # CommonMark 0.31, section 4.5
 
 
@@ -64,30 +65,32 @@ def _dedented(block: list[str], opening: re.Match[str]) -> str:
 
 def parses(code: str) -> bool:
     """Say whether `code` is a Python program: not blank, at most 64 KiB, and accepted by `ast.parse`."""
+    return parse(code) is not None
+
+
+def parse(code: str) -> ast.Module | None:
+    """Return the syntax tree of a Python program, or None for what `parses` says no to."""
     try:
         if not code.strip() or len(code.encode()) > _LARGEST_PROGRAM:
-            return False
+            return None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an invalid escape such as "\d" warns, yet it is a program
-            ast.parse(code)
+            return ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # UnicodeEncodeError is a ValueError
-        return False
-    return True
+        return None
 
 
 def chrf(answer: str, reference: str) -> float:
     """Return the sentence chrF of `answer`, 0 to 100; for pairing rows, not for the headline.
 
-    Popović 2015, as computed by sacrebleu; `chrf_signature` names its settings. Raises ValueError for a blank
+    Popović 2015, equal to sacrebleu's; `chrf_signature` names its settings. Raises ValueError for a blank
     reference, of which no character can be found again.
     """
-    if not reference.strip():
-        raise ValueError("chrF needs a reference that is not blank")
-    return float(_chrf_metric().sentence_score(answer, [reference]).score)
+    return corpus_chrf([answer], [reference])
 
 
 def corpus_chrf(answers: Sequence[str], references: Sequence[str]) -> float:
-    """Return the corpus chrF, 0 to 100: n-grams are counted over all rows, then divided once (sacrebleu).
+    """Return the corpus chrF, 0 to 100: n-grams are counted over all rows, then divided once, as sacrebleu does.
 
     Raises ValueError unless there is one reference per answer and at least one that is not blank.
     """
@@ -95,20 +98,47 @@ def corpus_chrf(answers: Sequence[str], references: Sequence[str]) -> float:
         raise ValueError(f"chrF needs one reference per answer, got {len(references)} for {len(answers)}")
     if not any(reference.strip() for reference in references):
         raise ValueError("chrF needs at least one reference that is not blank")
-    return float(_chrf_metric().corpus_score(list(answers), [list(references)]).score)
+    counts = [chrf_counts(answer, reference) for answer, reference in zip(answers, references, strict=True)]
+    return float(chrf_of(np.array(counts, dtype=np.float64).sum(axis=0, keepdims=True))[0])
+
+
+def chrf_counts(answer: str, reference: str) -> list[int]:
+    """Return what chrF is made of: n-grams of the answer, of the reference, and shared ones, for n = 1 … 6.
+
+    Characters but for white space. N-grams of the answer count 0 where the reference has none of that length.
+    """
+    ours, theirs = ("".join(text.split()) for text in (answer, reference))
+    counts = []
+    for n in range(1, _CHRF_ORDER + 1):
+        said, wanted = (Counter(text[i : i + n] for i in range(len(text) - n + 1)) for text in (ours, theirs))
+        shared = sum(min(count, wanted[gram]) for gram, count in said.items() if gram in wanted)
+        counts += [said.total() if wanted else 0, wanted.total(), shared]
+    return counts
+
+
+def chrf_of(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the chrF, 0 to 100, of each row of summed `chrf_counts`.
+
+    F2 of the mean precision and the mean recall over those lengths of which both sides have n-grams.
+    """
+    said, wanted, shared = np.moveaxis(sums.reshape(len(sums), _CHRF_ORDER, 3), 2, 0)
+    both = (said > 0) & (wanted > 0)
+    orders = np.maximum(both.sum(axis=1), 1)
+    precision, recall = (
+        np.divide(shared, count, out=np.zeros_like(shared), where=both).sum(axis=1) / orders for count in (said, wanted)
+    )
+    weighted = 4 * precision + recall
+    score = np.divide(5 * precision * recall, weighted, out=np.zeros_like(weighted), where=weighted > 0)
+    return np.asarray(100 * score, dtype=np.float64)
 
 
 def chrf_signature() -> str:
     """Return sacrebleu's signature of this chrF, its settings and version, to print beside the scores."""
-    metric = _chrf_metric()
-    metric.corpus_score(["-"], [["-"]])  # sacrebleu knows the signature only after a first score
-    return str(metric.get_signature())
-
-
-def _chrf_metric() -> "CHRF":
     from sacrebleu.metrics.chrf import CHRF
 
-    return CHRF()
+    metric = CHRF()
+    metric.corpus_score(["-"], [["-"]])  # sacrebleu knows the signature only after a first score
+    return str(metric.get_signature())
 
 
 def exact(answer: str, reference: str) -> bool:

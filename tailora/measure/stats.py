@@ -2,7 +2,8 @@
 
 A verdict needs two witnesses: the 95 % interval excludes zero and p < 0.05. The interval alone is too bold in
 the corners: on 0/1 scores it excludes zero after four wins and no loss (p = 0.125), and it shrinks to a point
-when all differences are equal, be it over two rows. Nothing here corrects for looking at several metrics.
+when all differences are equal, be it over two rows. Whoever looks at several metrics adjusts p with `holm` and asks
+`decide` again.
 """
 
 import math
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Table = Array | Sequence[Sequence[float]]
 Aggregate = Callable[[Array, Array], Array]
 Verdict = Literal["better", "worse", "no detectable difference"]
 
@@ -58,9 +60,34 @@ class Comparison:
     ties: int
     verdict: Verdict
     detectable: float | None
-    """Smallest true effect found with 80 % power at two-sided 5 %, given this spread; None without spread."""
+    """Smallest true effect found with 80 % power at two-sided 5 %, given this spread and, for binary scores, the fewest
+    rows that must change; None without spread."""
     warning: str | None
     """Why the interval deserves little trust, or None."""
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for being looked at together, in the order given, each 0 to 1.
+
+    The k-th smallest of m is multiplied by m − k + 1, and none falls below a smaller one's: Holm 1979, Scandinavian
+    Journal of Statistics 6:65–70. It holds whatever the tests share.
+    """
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
+def decide(low: float | None, high: float | None, p_value: float, *, higher_is_better: bool) -> Verdict:
+    """Return the verdict of a 95 % interval and a p-value, which is the adjusted one where several were looked at."""
+    if low is None or high is None or p_value >= 1 - _LEVEL:
+        return "no detectable difference"
+    if low > 0:
+        return "better" if higher_is_better else "worse"
+    if high < 0:
+        return "worse" if higher_is_better else "better"
+    return "no detectable difference"
 
 
 def wilson(successes: int, n: int) -> Interval:
@@ -114,8 +141,41 @@ def compare_means(
         test, p_value = "exact McNemar", _mcnemar(gains)
     else:
         test, p_value = "sign-flip permutation", _sign_flip(_sums(gains, members), seed)
-    evidence = _Evidence(low, high, p_value, test, error, clusters)
+    evidence = _Evidence(low, high, p_value, test, error, clusters, least=_least_share(len(gains)) if binary else None)
     return _comparison(float(before.mean()), float(after.mean()), gains, evidence, higher_is_better)
+
+
+def compare_sums(
+    base: Table,
+    tuned: Table,
+    *,
+    aggregate: Callable[[Array], Array],
+    higher_is_better: bool,
+    groups: Sequence[Hashable] | None = None,
+    seed: int = 0,
+) -> Comparison:
+    """Compare a corpus number made from counts that are summed over rows, such as F1 or chrF: [row, count] each.
+
+    `aggregate` maps sums [sample, count] to numbers [sample]. The percentile interval and p come from a paired
+    bootstrap over rows, or over the clusters of `groups`, 10,000 times (Efron & Tibshirani 1993, chapters 13 and 16);
+    p has the +1 correction and never falls below 2·2⁻ᶜ, the p of c clusters that all agree. One independent row has no
+    interval, nor has a number that some samples cannot be given. A row counts as a win by its own number.
+
+    Raises ValueError for no rows, tables of unequal shape, values that are not finite, or totals without a number.
+    """
+    sides = [np.asarray(side, dtype=np.float64) for side in (base, tuned)]
+    if sides[0].ndim != 2 or sides[0].shape != sides[1].shape or not sides[0].size:
+        raise ValueError(f"a paired comparison needs equal tables of counts, got {[side.shape for side in sides]}")
+    table = np.concatenate(sides, axis=1)
+    if not np.isfinite(table).all():
+        raise ValueError("the counts hold values that are not finite")
+    before, after = (float(_aggregated(total, aggregate)[0]) for total in _sides(table.sum(axis=0, keepdims=True)))
+    if not math.isfinite(before) or not math.isfinite(after):
+        raise ValueError(f"the metric has no value over these rows: base {before}, tuned {after}")
+    clusters = _cluster_sums(table, _cluster_numbers(groups, len(table)))
+    draws = _differences(_bootstrap_sums(clusters, seed), aggregate)
+    evidence = _bootstrap_evidence(draws, len(clusters), scale=max(abs(before), abs(after)))
+    return _comparison(before, after, _differences(table, aggregate), evidence, higher_is_better)
 
 
 def compare_ratios(  # noqa: PLR0913 — four columns that belong to one row each, and the switches of compare_means
@@ -129,32 +189,30 @@ def compare_ratios(  # noqa: PLR0913 — four columns that belong to one row eac
     groups: Sequence[Hashable] | None = None,
     seed: int = 0,
 ) -> Comparison:
-    """Compare a corpus number made from sums over rows, such as perplexity.
+    """Compare a number made from two sums over rows, such as perplexity, as `compare_sums` does.
 
     `aggregate` maps arrays of summed numerators and denominators to an array of numbers, element by element,
-    for example `lambda nats, tokens: np.exp(nats / tokens)`. The percentile interval and p come from a paired
-    bootstrap over rows, or over the clusters of `groups`, 10,000 times (Efron & Tibshirani 1993, chapters 13
-    and 16); p has the +1 correction and never falls below 2·2⁻ᶜ, the p of c clusters that all agree. One
-    independent row has no interval.
+    for example `lambda nats, tokens: np.exp(nats / tokens)`.
 
     Raises ValueError for no rows, unequal lengths, values that are not finite, or denominators that are not
     positive.
     """
-    table = np.column_stack(
-        _columns(
-            base_numerators=base_numerators,
-            base_denominators=base_denominators,
-            tuned_numerators=tuned_numerators,
-            tuned_denominators=tuned_denominators,
-        )
+    columns = _columns(
+        base_numerators=base_numerators,
+        base_denominators=base_denominators,
+        tuned_numerators=tuned_numerators,
+        tuned_denominators=tuned_denominators,
     )
-    if (table[:, [1, 3]] <= 0).any():
+    if any((column <= 0).any() for column in columns[1::2]):
         raise ValueError("every denominator must be positive")
-    clusters = _cluster_sums(table, _cluster_numbers(groups, len(table)))
-    draws = _differences(_bootstrap_sums(clusters, seed), aggregate)
-    base, tuned = (float(aggregate(*pair)[0]) for pair in _sides(table.sum(axis=0, keepdims=True)))
-    evidence = _bootstrap_evidence(draws, len(clusters), scale=max(abs(base), abs(tuned)))
-    return _comparison(base, tuned, _differences(table, aggregate), evidence, higher_is_better)
+    return compare_sums(
+        np.column_stack(columns[:2]),
+        np.column_stack(columns[2:]),
+        aggregate=lambda sums: aggregate(sums[:, 0], sums[:, 1]),
+        higher_is_better=higher_is_better,
+        groups=groups,
+        seed=seed,
+    )
 
 
 class _Evidence(NamedTuple):
@@ -164,6 +222,8 @@ class _Evidence(NamedTuple):
     test: str
     error: float | None  # standard error of the difference; None with one cluster
     clusters: int
+    problem: str | None = None
+    least: float | None = None  # what no effect below it can show, whatever the spread
 
 
 def _comparison(base: float, tuned: float, gains: Array, evidence: _Evidence, higher_is_better: bool) -> Comparison:
@@ -182,30 +242,32 @@ def _comparison(base: float, tuned: float, gains: Array, evidence: _Evidence, hi
         wins=wins,
         losses=losses,
         ties=len(gains) - wins - losses,
-        verdict=_verdict(evidence, higher_is_better),
+        verdict=decide(evidence.low, evidence.high, evidence.p_value, higher_is_better=higher_is_better),
         detectable=_detectable(evidence),
-        warning=_warning(len(gains), evidence.clusters),
+        warning=evidence.problem or _warning(len(gains), evidence.clusters),
     )
 
 
-def _verdict(evidence: _Evidence, higher_is_better: bool) -> Verdict:
-    if evidence.low is None or evidence.high is None or evidence.p_value >= 1 - _LEVEL:
-        return "no detectable difference"
-    if evidence.low > 0:
-        return "better" if higher_is_better else "worse"
-    if evidence.high < 0:
-        return "worse" if higher_is_better else "better"
-    return "no detectable difference"
-
-
 def _detectable(evidence: _Evidence) -> float | None:
-    """Return (t₀.₉₇₅ + t₀.₈₀) · SE: Miller 2024 (arXiv 2411.00640), equation 10, with t where it has z."""
+    """Return (t₀.₉₇₅ + t₀.₈₀) · SE or `least`: Miller 2024 (arXiv 2411.00640), equation 10, with t where it has z."""
     from scipy.special import stdtrit
 
     if not evidence.error:  # no spread was seen, so nothing says how much there is
-        return None
+        return evidence.least
     quantiles = stdtrit(evidence.clusters - 1, [0.5 + _LEVEL / 2, _POWER])
-    return float(quantiles.sum() * evidence.error)
+    return max(float(quantiles.sum() * evidence.error), evidence.least or 0.0)
+
+
+def _least_share(rows: int) -> float | None:
+    """Return the share of rows that must be won, and none lost, for six wins in 80 % of cases; None below six rows.
+
+    Fewer than six rows that all change for the better have p > 0.05 (2 · 2⁻⁵ = 0.0625): whatever the spread, no
+    smaller share is found. P(Bin(n, x) ≥ 6) = I_x(6, n − 5), the regularised incomplete beta function.
+    """
+    from scipy.special import betaincinv
+
+    fewest = math.ceil(1 - math.log2(1 - _LEVEL))
+    return float(betaincinv(fewest, rows - fewest + 1, _POWER)) if rows >= fewest else None
 
 
 def _warning(n: int, clusters: int) -> str | None:
@@ -299,8 +361,8 @@ def _cluster_sums(table: Array, members: NDArray[np.intp]) -> Array:
     sums = np.stack([_sums(column, members) for column in table.T], axis=1)
     # In an order of their own, that starts with what base and tuned share: the same clusters must be drawn
     # whatever the order of rows, and also when base and tuned change places.
-    base, base_count, tuned, tuned_count = sums.T
-    return np.asarray(sums[np.lexsort((tuned_count, base_count, tuned, base, base + tuned))])
+    base, tuned = _sides(sums)
+    return np.asarray(sums[np.lexsort((*sums.T, *(base + tuned).T[::-1]))])
 
 
 def _bootstrap_sums(clusters: Array, seed: int) -> Array:
@@ -318,6 +380,10 @@ def _bootstrap_sums(clusters: Array, seed: int) -> Array:
 def _bootstrap_evidence(draws: Array, clusters: int, *, scale: float) -> _Evidence:
     if clusters == 1:
         return _Evidence(None, None, 1.0, "paired bootstrap", None, clusters)
+    lacking = int((~np.isfinite(draws)).sum())
+    if lacking:
+        problem = f"no interval can be computed: {lacking:,} of {len(draws):,} samples of these rows have no value"
+        return _Evidence(None, None, 1.0, "paired bootstrap", None, clusters, problem)
     tail = (1 - _LEVEL) / 2
     low, high = (float(end) for end in np.quantile(draws, [tail, 1 - tail]))
     beyond = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
@@ -326,13 +392,20 @@ def _bootstrap_evidence(draws: Array, clusters: int, *, scale: float) -> _Eviden
     return _Evidence(low, high, p_value, "paired bootstrap", error, clusters)
 
 
-def _sides(sums: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    return (sums[:, 0], sums[:, 1]), (sums[:, 2], sums[:, 3])
+def _sides(sums: Array) -> list[Array]:
+    """Return the columns of base and those of tuned."""
+    return np.split(sums, 2, axis=1)
 
 
-def _differences(sums: Array, aggregate: Aggregate) -> Array:
+def _differences(sums: Array, aggregate: Callable[[Array], Array]) -> Array:
     base, tuned = _sides(sums)
-    return np.asarray(aggregate(*tuned) - aggregate(*base), dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        return _aggregated(tuned, aggregate) - _aggregated(base, aggregate)
+
+
+def _aggregated(sums: Array, aggregate: Callable[[Array], Array]) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # what has no value comes out not finite
+        return np.asarray(aggregate(sums), dtype=np.float64)
 
 
 def _chunks(width: int) -> list[int]:

@@ -1,15 +1,30 @@
-"""Greedy decoding in batches: token ids in, token ids out."""
+"""Decoding in batches: token ids in, token ids out, greedily or by chance.
 
-from collections.abc import Callable, Iterator, Sequence
+Rows of different lengths stand in one batch, padded on the left, over one cache of keys and values. A row that has
+ended leaves the batch, so nothing is computed for it. Greedy answers are those of transformers' `generate` on each
+prompt alone; so are the rows of a batch independent of each other, but for the rounding of larger matrix products.
+"""
+
+import functools
+import inspect
+import random
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 
 class Limits(NamedTuple):
-    """How far decoding goes: tokens of an answer, tokens of prompt and answer together, rows at a time."""
+    """How far decoding goes: tokens of an answer, tokens of prompt and answer together, rows at a time; and its chance.
+
+    At temperature 0 the likeliest token is taken. Above, one is drawn from softmax(logits / temperature), for each of
+    `samples` answers by numbers of its own that depend on `seed`, the prompt and the number of the answer alone.
+    """
 
     max_new_tokens: int
     longest: int
     batch_size: int
+    temperature: float = 0.0
+    samples: int = 1
+    seed: int = 0
 
 
 class Decoded(NamedTuple):
@@ -19,58 +34,183 @@ class Decoded(NamedTuple):
     ended: bool
 
 
-def decode_greedy(
-    model: Any,
-    prompts: Sequence[list[int]],
-    limits: Limits,
-    *,
-    end_tokens: Sequence[int],
-    pad_token: int,
-    advance: Callable[[int], None],
+class Draw(NamedTuple):
+    """A prompt in tokens, and which of its answers is asked for, from 0."""
+
+    prompt: list[int]
+    number: int = 0
+
+
+def batches_of(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Cut row numbers into batches of similar length, the longest first: what is too large fails at once."""
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def decode(
+    model: Any, draws: Sequence[Draw], limits: Limits, *, end_tokens: Sequence[int], pad_token: int
 ) -> list[Decoded]:
-    """Continue each prompt by its likeliest tokens; the answers come in the order of the prompts.
+    """Continue the prompts of one batch; each answer ends by itself, at `max_new_tokens`, or at `longest` in all.
 
-    Prompts of similar length run together, padded on the left. A prompt that leaves less room than `max_new_tokens`
-    runs alone, so that it cuts no other answer short. `advance` is called with the rows done per batch.
+    Models whose memory is no cache of keys and values (state spaces, linear attention) answer through transformers'
+    `generate`, one prompt at a time.
     """
-    answers: dict[int, Decoded] = {}
-    for rows in _batches(prompts, limits):
-        batch = [prompts[row] for row in rows]
-        room = min(limits.max_new_tokens, limits.longest - max(map(len, batch)))
-        for row, new in zip(rows, _continue(model, batch, room, end_tokens, pad_token), strict=True):
-            answers[row] = _until_end(new, end_tokens)
-        advance(len(rows))
-    return [answers[row] for row in range(len(prompts))]
+    import torch
+
+    fitting = [draw for draw in draws if _room(draw, limits) > 0]
+    with torch.inference_mode():
+        cache = _cache(_base(model))
+        if cache is None:
+            found = iter([_alone(model, draw, limits, end_tokens, pad_token) for draw in fitting])
+        elif fitting:
+            found = iter(_Batch(model, fitting, limits, cache, pad_token).run(set(end_tokens)))
+    return [next(found) if _room(draw, limits) > 0 else Decoded([], ended=False) for draw in draws]
 
 
-def _batches(prompts: Sequence[list[int]], limits: Limits) -> Iterator[list[int]]:
-    """Yield the numbers of prompts to run together; those without room for the longest answer come alone."""
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    together = [row for row in order if len(prompts[row]) + limits.max_new_tokens <= limits.longest]
-    size = limits.batch_size
-    yield from (together[start : start + size] for start in range(0, len(together), size))
-    yield from ([row] for row in order[len(together) :])
+class _Batch:
+    """Rows that are being answered, and the cache of those that have not ended."""
+
+    def __init__(self, model: Any, draws: Sequence[Draw], limits: Limits, cache: Any, pad_token: int) -> None:
+        import torch
+
+        width = max(len(draw.prompt) for draw in draws)
+        padding = [width - len(draw.prompt) for draw in draws]
+        self._model, self._limits, self._cache = model, limits, cache
+        self._accepted = inspect.signature(_base(model).forward).parameters.keys()
+        self._chances = [_chance(draw, limits) for draw in draws]
+        self._rooms = [_room(draw, limits) for draw in draws]
+        tokens = [[pad_token] * gap + draw.prompt for gap, draw in zip(padding, draws, strict=True)]
+        self._tokens = torch.tensor(tokens, device=model.device)
+        self._mask = torch.tensor([[0] * gap + [1] * (width - gap) for gap in padding], device=model.device)
+        self._positions = (self._mask.cumsum(-1) - 1).clamp(min=0)
+
+    def run(self, end_tokens: set[int]) -> list[Decoded]:
+        answers: list[list[int]] = [[] for _ in self._rooms]
+        ended = [False] * len(answers)
+        alive = list(range(len(answers)))
+        while alive:
+            chosen = self._choose(self._logits(), alive)
+            stay = []
+            for place, (row, token) in enumerate(zip(alive, chosen, strict=True)):
+                ended[row] = token in end_tokens
+                if not ended[row]:
+                    answers[row].append(token)
+                    if len(answers[row]) < self._rooms[row]:
+                        stay.append(place)
+            alive = [alive[place] for place in stay]
+            if alive:
+                self._advance(chosen, stay)
+        return [Decoded(answer, end) for answer, end in zip(answers, ended, strict=True)]
+
+    def _logits(self) -> Any:
+        """Return the logits of the next token of each row [rows, vocabulary]."""
+        wished = {"position_ids": self._positions, "logits_to_keep": 1}
+        known = {name: value for name, value in wished.items() if name in self._accepted}
+        output = self._model(
+            input_ids=self._tokens, attention_mask=self._mask, past_key_values=self._cache, use_cache=True, **known
+        )
+        return output.logits[:, -1]
+
+    def _choose(self, logits: Any, alive: list[int]) -> list[int]:
+        import torch
+
+        if not self._limits.temperature:
+            return logits.argmax(-1).tolist()  # type: ignore[no-any-return]
+        heights = torch.softmax(logits.double() / self._limits.temperature, -1).cumsum(-1)
+        numbers = torch.tensor([[self._chances[row].random()] for row in alive], device=logits.device)
+        chosen = torch.searchsorted(heights, numbers.double() * heights[:, -1:], right=True)
+        return chosen[:, 0].clamp(max=logits.shape[-1] - 1).tolist()  # type: ignore[no-any-return]
+
+    def _advance(self, chosen: list[int], stay: list[int]) -> None:
+        """Make `chosen` the tokens that are read next, in the rows that `stay`."""
+        import torch
+
+        if len(stay) < len(chosen):
+            places = torch.tensor(stay, device=self._tokens.device, dtype=torch.long)
+            self._mask, self._positions = self._mask[places], self._positions[places]
+            self._cache.batch_select_indices(places)
+        self._tokens = torch.tensor([[chosen[place]] for place in stay], device=self._mask.device)
+        self._mask = torch.nn.functional.pad(self._mask, (0, 1), value=1)
+        self._positions = self._positions[:, -1:] + 1
 
 
-def _continue(
-    model: Any, batch: list[list[int]], max_new_tokens: int, end_tokens: Sequence[int], pad_token: int
-) -> list[list[int]]:
+def _room(draw: Draw, limits: Limits) -> int:
+    return min(limits.max_new_tokens, limits.longest - len(draw.prompt))
+
+
+def _chance(draw: Draw, limits: Limits) -> random.Random:
+    return random.Random(f"{limits.seed}/{draw.number}/{draw.prompt}")
+
+
+def _base(model: Any) -> Any:
+    """Return the transformers model below PEFT's."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _cache(base: Any) -> Any:
+    """Return an empty cache that rows of different lengths may share, or None where the model has no such memory."""
+    from transformers import DynamicCache
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+    if "past_key_values" not in inspect.signature(base.forward).parameters or getattr(
+        base.config, "is_encoder_decoder", False
+    ):
+        return None
+    cache = DynamicCache(config=base.config)
+    if not {type(layer) for layer in cache.layers} <= {DynamicLayer, DynamicSlidingWindowLayer}:
+        return None
+    cache.layers = [_roomy_layer()() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache
+
+
+@functools.cache
+def _roomy_layer() -> Any:
+    import torch
+    from transformers.cache_utils import DynamicLayer
+
+    class Roomy(DynamicLayer):  # type: ignore[misc]
+        """Keys and values with room for more: transformers' own layer copies all of them for every new token."""
+
+        def update(self, keys: Any, values: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
+            if not self.is_initialized:
+                self.lazy_initialization(keys, values)
+                self._rooms = [new.new_empty(*new.shape[:-2], 0, new.shape[-1]) for new in (keys, values)]
+            before = self.get_seq_length()
+            length = before + keys.shape[-2]
+            if length > self._rooms[0].shape[-2]:
+                self._rooms = [self._larger(room, before, length + length // 2) for room in self._rooms]
+            for room, new in zip(self._rooms, (keys, values), strict=True):
+                room[..., before:length, :] = new
+            self.keys, self.values = (room[..., :length, :] for room in self._rooms)
+            return self.keys, self.values
+
+        @staticmethod
+        def _larger(room: Any, used: int, length: int) -> Any:
+            larger = room.new_empty(*room.shape[:-2], length, room.shape[-1])
+            larger[..., :used, :] = room[..., :used, :]
+            return larger
+
+        def batch_select_indices(self, indices: Any) -> None:
+            length = self.get_seq_length()
+            self._rooms = [torch.index_select(room, 0, indices) for room in self._rooms]
+            self.keys, self.values = (room[..., :length, :] for room in self._rooms)
+
+    return Roomy
+
+
+def _alone(model: Any, draw: Draw, limits: Limits, end_tokens: Sequence[int], pad_token: int) -> Decoded:
     import torch
     from transformers import GenerationConfig
 
-    width = max(map(len, batch))
-    tokens = torch.tensor([[pad_token] * (width - len(p)) + p for p in batch], device=model.device)
-    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in batch], device=model.device)
+    chance: dict[str, Any] = {"do_sample": False}
+    if limits.temperature:
+        torch.manual_seed(_chance(draw, limits).getrandbits(63))
+        chance = {"do_sample": True, "temperature": limits.temperature, "top_k": 0, "top_p": 1.0}
     settings = GenerationConfig(
-        do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=list(end_tokens), pad_token_id=pad_token
+        max_new_tokens=_room(draw, limits), eos_token_id=list(end_tokens), pad_token_id=pad_token, **chance
     )
-    with torch.inference_mode():
-        full = model.generate(input_ids=tokens, attention_mask=mask, generation_config=settings)
-    return [row[width:] for row in full.tolist()]
-
-
-def _until_end(tokens: list[int], end_tokens: Sequence[int]) -> Decoded:
-    for position, token in enumerate(tokens):
-        if token in end_tokens:
-            return Decoded(tokens[:position], ended=True)
-    return Decoded(tokens, ended=False)
+    prompt = torch.tensor([draw.prompt], device=model.device)
+    full = model.generate(input_ids=prompt, attention_mask=torch.ones_like(prompt), generation_config=settings)
+    new = full[0, len(draw.prompt) :].tolist()
+    ended = bool(new) and new[-1] in end_tokens
+    return Decoded(new[:-1] if ended else new, ended)

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple, TypeVar
 from tailora import machine, recipe
 from tailora.errors import RunError, Stopped
 from tailora.model import checkpoint
+from tailora.model.adalora import Ranks
 from tailora.model.devices import Devices, is_sharded
 from tailora.model.forecast import Forecast, Held, Memory, Pace, forecast_lines, grown, needed
-from tailora.model.lora import trainable
+from tailora.model.lora import rate_groups
 from tailora.model.losses import micro_batches
 from tailora.model.schedule import rate
 from tailora.model.trial import approach, count_tokens, refuse
@@ -42,6 +43,7 @@ class LossSum(NamedTuple):
 
 
 Loss = Callable[[Any, list[Sample]], LossSum]
+Passes = Iterator[tuple[list[Sample], bool]]
 
 
 @dataclass(frozen=True)
@@ -108,14 +110,15 @@ def fit(
             touched by such a step.
         Stopped: after SIGINT or SIGTERM, when the step is done and saved.
     """
-    training = _Training(model, loss, settings, stage)
+    steps_an_epoch = math.ceil(len(train) / settings.batch_size)
+    steps = settings.epochs * steps_an_epoch
+    training = _Training(model, loss, settings, stage, steps)
     forecast = training.try_out(train, val)
     stage.facts["plan"] = asdict(forecast)
     for line in forecast_lines(forecast) if stage.writes else ():
         tell("train", line)
     training.begin()
-    here, steps_an_epoch = training.position, math.ceil(len(train) / settings.batch_size)
-    steps = settings.epochs * steps_an_epoch
+    here = training.position
 
     with stop_requests() as stop, progress("training", steps, here.step) as advance:
         training.stop = stop
@@ -139,19 +142,27 @@ def foretell(
     Raises:
         RunError: when it needs more memory than may be held.
     """
-    return _Training(model, loss, settings, stage).try_out(train, val)
+    steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
+    return _Training(model, loss, settings, stage, steps).try_out(train, val)
 
 
 class _Training:
     """The parts of a training: what is given, what changes with each step, and how that is saved and restored."""
 
-    def __init__(self, model: Any, loss: Loss, settings: recipe.Train, stage: Stage) -> None:
+    def __init__(self, model: Any, loss: Loss, settings: recipe.Train, stage: Stage, steps: int) -> None:
         import torch
 
         self.model, self.loss, self.settings, self.stage = model, loss, settings, stage
-        self.weights = trainable(model)
+        self.lr = float(settings.lr)  # "auto" has become a number before
+        self.ranks = Ranks(model, steps)
+        groups = rate_groups(model)
+        self.weights = {name: weight for _, group in groups for name, weight in group.items()}
         self.best = _copy(self.weights)
-        self.optimizer = torch.optim.AdamW(self.weights.values(), lr=settings.lr, weight_decay=settings.weight_decay)
+        self.optimizer = torch.optim.AdamW(
+            [{"params": list(group.values()), "factor": factor} for factor, group in groups],
+            lr=self.lr,
+            weight_decay=settings.weight_decay,
+        )
         self.position = Position(settings.micro_tokens)
         self.stop: Callable[[], int | None] = lambda: None
         self.devices = Devices.here()
@@ -256,6 +267,7 @@ class _Training:
         here = self.position
         self.model.train()
         nats, targets = self._accumulate(samples)
+        self.ranks.penalise()
         norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), self.settings.clip).item()
         finite = math.isfinite(nats) and math.isfinite(norm)
         here.step, here.taken = here.step + 1, here.taken + 1
@@ -265,13 +277,14 @@ class _Training:
         if finite:
             here.bad = []
             for group in self.optimizer.param_groups:
-                group["lr"] = self.settings.lr * scale
+                group["lr"] = self.lr * scale * group["factor"]
             self.optimizer.step()
-            taken = {"loss": nats / targets, "grad_norm": norm, "lr": self.settings.lr * scale}
+            taken = {"loss": nats / targets, "grad_norm": norm, "lr": self.lr * scale}
             counted = {"tokens": here.tokens, "seconds": round(here.seconds, 2)}
             self.stage.log({"split": "train", "step": here.step, "epoch": here.epoch, **taken, **counted})
         else:
             self._skip(rows, nats / targets, norm)
+        self.ranks.share_out(here.step, finite)
         self.optimizer.zero_grad(set_to_none=True)
         speed = here.tokens / here.seconds
         return f"loss {nats / targets:.3f}  {speed:,.0f} tokens/s  {machine.held_memory_bytes() / 2**30:.1f} GiB"
@@ -318,8 +331,9 @@ class _Training:
             )
         self.stage.log({"split": "val", "step": here.step, "epoch": here.epoch, "loss": loss})
         self._keep_to_plan()
-        here.without_gain += 1
-        if here.best_val_loss is None or loss < here.best_val_loss:
+        shared_out = self.ranks.is_shared_out(here.step)
+        here.without_gain += shared_out
+        if shared_out and (here.best_val_loss is None or loss < here.best_val_loss):
             here.best_val_loss, here.best_epoch, here.without_gain = loss, here.epoch, 0
             self.best = _copy(self.weights)
         here.first_val_loss = loss if here.first_val_loss is None else here.first_val_loss
@@ -364,6 +378,7 @@ class _Training:
             "weights": _copy(self.weights),
             "best": self.best,
             "optimizer": self._optimizer_state(),
+            "ranks": self.ranks.state(),
         }
         checkpoint.save(self.stage, self.position.name, asdict(self.position), groups)
         self.saved = time.monotonic()
@@ -375,6 +390,7 @@ class _Training:
         _fill(self.weights, saved["weights"])
         _fill(self.best, saved["best"])
         self._fill_optimizer(saved["optimizer"])
+        self.ranks.restore(saved["ranks"])
         self.stage.say(f"goes on after step {here.step}, in epoch {max(1, here.epoch)} of {self.settings.epochs}")
 
     def _stop_if_asked(self) -> None:
@@ -408,7 +424,7 @@ class _Training:
 
         def work(tokens: int) -> float:
             torch.manual_seed(self._dropout_seed())
-            return accumulate(self.model, samples, self.loss, tokens)[0]
+            return accumulate(self.model, samples, self.loss, tokens, self.devices)[0]
 
         nats = self._within_memory(samples, work)
         self.devices.add_gradients(list(self.weights.values()))
@@ -421,7 +437,7 @@ class _Training:
 
     def _validation_loss(self, samples: Sequence[Sample]) -> float:
         def work(tokens: int) -> LossSum:
-            return _loss_sum(self.model, samples, self.loss, tokens, self.stop)
+            return _loss_sum(_passes(self.model, samples, tokens, self.devices), self.model, self.loss, self.stop)
 
         nats, targets = self.devices.add(*self._within_memory(samples, work))
         self._stop_if_asked()  # then the sum may lack rows
@@ -463,14 +479,16 @@ class _Training:
         self.stage.say(f"out of memory: train.micro_tokens {now:,} → {now // 2:,}; optimizer steps hold the same rows")
 
 
-def accumulate(model: Any, samples: Sequence[Sample], loss: Loss, micro_tokens: int) -> tuple[float, int]:
+def accumulate(
+    model: Any, samples: Sequence[Sample], loss: Loss, micro_tokens: int, devices: Devices | None = None
+) -> tuple[float, int]:
     """Add to the gradient of the mean loss per target token over `samples` what the part of this process adds.
 
-    Returns the summed nats of that part, and the number of targets in all parts.
+    Returns the summed nats of that part, and the number of targets in all parts. Without `devices` the part is all.
     """
     targets = sum(sample.targets for sample in samples)
     total = 0.0
-    for batch, idle in _passes(model, samples, micro_tokens):
+    for batch, idle in _passes(model, samples, micro_tokens, devices or Devices()):
         part = loss(model, batch)
         (part.nats * 0 if idle else part.nats / targets).backward()
         total += 0.0 if idle else part.nats.item()
@@ -479,14 +497,12 @@ def accumulate(model: Any, samples: Sequence[Sample], loss: Loss, micro_tokens: 
 
 def validate(model: Any, samples: Sequence[Sample], loss: Loss, micro_tokens: int) -> float:
     """Return the loss over all `samples` in nats per target token."""
-    nats, targets = Devices.here().add(*_loss_sum(model, samples, loss, micro_tokens, lambda: None))
-    return nats / targets
+    nats, targets = _loss_sum(_passes(model, samples, micro_tokens, Devices()), model, loss, lambda: None)
+    return float(nats / targets)
 
 
-def _loss_sum(
-    model: Any, samples: Sequence[Sample], loss: Loss, micro_tokens: int, stop: Callable[[], int | None]
-) -> LossSum:
-    """Return the loss of the part of `samples` that falls to this process, left early when `stop` returns a signal."""
+def _loss_sum(passes: Passes, model: Any, loss: Loss, stop: Callable[[], int | None]) -> LossSum:
+    """Return the loss of `passes`, left early when `stop` returns a signal."""
     import torch
 
     model.eval()
@@ -494,7 +510,7 @@ def _loss_sum(
     nats, targets = 0.0, 0
     # What FSDP puts together in inference mode could not be trained with afterwards.
     with torch.no_grad() if in_step else torch.inference_mode():
-        for batch, idle in _passes(model, samples, micro_tokens):
+        for batch, idle in passes:
             if stop() and not in_step:
                 break
             part = loss(model, batch)
@@ -503,12 +519,11 @@ def _loss_sum(
     return LossSum(nats, targets)
 
 
-def _passes(model: Any, samples: Sequence[Sample], micro_tokens: int) -> Iterator[tuple[list[Sample], bool]]:
+def _passes(model: Any, samples: Sequence[Sample], micro_tokens: int, devices: Devices) -> Passes:
     """Yield the micro-batches of this process, and whether they are idle and must not count.
 
     Processes that share layers have to pass through them equally often: who has done its part passes a row idly.
     """
-    devices = Devices.here()
     batches = list(micro_batches(model, devices.own(samples), micro_tokens))
     rounds = devices.highest(len(batches)) if is_sharded(model) else len(batches)
     idle = [samples[0]]
@@ -520,7 +535,7 @@ def _load(found: checkpoint.Checkpoint | None) -> tuple[dict[str, Any], dict[str
     """Return the position and the tensors of a checkpoint."""
     if found is None:
         return None
-    return found.position, {group: found.load(group) for group in ("weights", "best", "optimizer")}
+    return found.position, {group: found.load(group) for group in ("weights", "best", "optimizer", "ranks")}
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -48,6 +48,23 @@ def _forward(head: Head, hidden: Any, targets: Any) -> tuple[Any, tuple[Any, ...
     return nats, () if unit is None else (unit,)
 
 
+def read_tokens(head: Head, hidden: Any, targets: Any) -> tuple[Any, Any]:
+    """Return −ln p of each target token (float32, nats) and whether it was the likeliest one, without gradients."""
+    import torch
+
+    size = max(1, min(_CHUNK.get(hidden.device.type, 1024), len(targets)))
+    nats = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
+    right = torch.empty(len(targets), dtype=torch.bool, device=hidden.device)
+    logits = torch.empty(size, len(head.weight), dtype=hidden.dtype, device=hidden.device)
+    for start in range(0, len(targets), size):
+        part = slice(start, start + size)
+        chosen = targets[part]
+        here, _ = _capped(head, _logits(head, hidden[part], logits[: len(chosen)]))
+        nats[part] = torch.nn.functional.cross_entropy(here.float(), chosen, reduction="none")
+        right[part] = here.argmax(-1) == chosen
+    return nats, right
+
+
 def _logits(head: Head, hidden: Any, out: Any) -> Any:
     import torch
 

@@ -1,6 +1,7 @@
 """Base models, tokenizers and adapters from disk or hub, with the checks that loading alone does not make."""
 
 import contextlib
+import functools
 import hashlib
 import warnings
 from collections.abc import Iterator
@@ -8,8 +9,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from tailora import machine, recipe
+from tailora import files, machine, recipe
 from tailora.errors import ModelError, did_you_mean
+from tailora.model.quantized import keep_gradients, loading_settings
 
 _SHORT = 256  # tokens; up to here plain attention is faster on a processor
 
@@ -76,7 +78,10 @@ def load_tokenizer(settings: recipe.Model) -> Any:
 
 
 def load_base(settings: recipe.Model) -> Any:
-    """Load the base model in float32 on this machine's device, ready for an adapter, in evaluation mode."""
+    """Load the base model on this machine's device, ready for an adapter, in evaluation mode.
+
+    Weights are float32, but those that `model.quantize` holds in 4 bits.
+    """
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
 
@@ -86,18 +91,67 @@ def load_base(settings: recipe.Model) -> Any:
             dtype=torch.float32,
             trust_remote_code=settings.trust_remote_code,
             use_safetensors=True,
+            **loading_settings(settings, frozen_dtype(settings)),
         )
+    keep_gradients(model)
     # Decoding is ours to choose: of a model's own settings only its end tokens stay.
     model.generation_config = GenerationConfig(eos_token_id=model.generation_config.eos_token_id)
     return model.to(machine.device()).eval()
 
 
 def load_adapter(model: Any, folder: Path) -> Any:
-    """Put the adapter in `folder` on `model`; returns a PEFT model in evaluation mode."""
+    """Put what was trained in `folder` on its base `model`; returns a model in evaluation mode.
+
+    An adapter gives a PEFT model. A model that was trained whole gives `model` with those weights. Either answers as
+    the base within `model.disable_adapter()`.
+
+    Raises:
+        ModelError: when the files are damaged, or were made for a base with other weights.
+    """
     from peft import PeftModel
 
+    _require_its_base(model, folder)
     with _explained(str(folder)), quiet_transformers():
+        if not (folder / "adapter_config.json").is_file():
+            return _load_whole(model, folder)
         return PeftModel.from_pretrained(model, folder).eval()
+
+
+def _require_its_base(model: Any, folder: Path) -> None:
+    """Raise ModelError when `tailora.json` beside the adapter names another base: to PEFT any of its shape is right."""
+    record = folder / "tailora.json"
+    made = files.read_json(record)["base"] if record.is_file() else None
+    now = base_fingerprint(model) if made else None
+    if made != now:
+        raise ModelError(
+            f"{folder} was trained on a base model with other weights than the one it is put on ({made}, now {now}). "
+            "Load the base that stands in its README.md."
+        )
+
+
+def _load_whole(model: Any, folder: Path) -> Any:
+    import torch
+
+    base = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    tuned = type(model).from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    model.load_state_dict(tuned.state_dict())
+    model.requires_grad_(False)
+    model.disable_adapter = functools.partial(_weights_of_base, model, base)
+    return model.eval()
+
+
+@contextlib.contextmanager
+def _weights_of_base(model: Any, base: dict[str, Any]) -> Iterator[None]:
+    """Within the block, `model` has the weights of its base, in the type that its own have."""
+    weights = dict(model.named_parameters())
+    tuned = {name: weight.data for name, weight in weights.items()}
+    for name, weight in weights.items():
+        weight.data = base[name].to(weight.dtype)
+    try:
+        yield
+    finally:
+        for name, weight in weights.items():
+            weight.data = tuned[name]
 
 
 def freeze_dtype(model: Any, settings: recipe.Model) -> None:
@@ -105,13 +159,17 @@ def freeze_dtype(model: Any, settings: recipe.Model) -> None:
 
     PEFT creates adapters on the grid of the base's type, so the base must still be float32 when they are made.
     """
+    for parameter in model.parameters():
+        if not parameter.requires_grad and parameter.is_floating_point():
+            parameter.data = parameter.data.to(frozen_dtype(settings))
+
+
+def frozen_dtype(settings: recipe.Model) -> Any:
+    """Return the type of the frozen weights: `model.dtype`, or what this machine computes fastest in."""
     import torch
 
     native = machine.has_bfloat16() if settings.dtype == "auto" else settings.dtype == "bfloat16"
-    if native:
-        for parameter in model.parameters():
-            if not parameter.requires_grad and parameter.is_floating_point():
-                parameter.data = parameter.data.to(torch.bfloat16)
+    return torch.bfloat16 if native else torch.float32
 
 
 def choose_attention(model: Any, longest: int) -> None:

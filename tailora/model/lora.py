@@ -1,42 +1,87 @@
-"""Adapters: put LoRA on a frozen model, compute with it, and save it as a standard PEFT directory."""
+"""Adapters: put LoRA on a frozen model, compute with it, and save it as a standard PEFT directory.
 
+Whatever the method, what is saved is plain LoRA (or rsLoRA, or DoRA) for the untouched base: `saved_adapter` says how.
+"""
+
+import copy
 import functools
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tailora import recipe
 from tailora.errors import ModelError
 from tailora.model.autograd import differentiable
 from tailora.model.load import quiet_transformers
+from tailora.model.targets import target_settings
+
+# AdaLoRA begins with half as many ranks again as it ends with (Zhang et al. 2023, section 4.1).
+_SPARE_RANKS = 1.5
+_TINY = 1e-5  # PEFT adds it to the rank that it divides by
 
 
 def add_lora(model: Any, settings: recipe.Lora, seed: int) -> Any:
-    """Return `model` with fresh float32 adapters on `settings.targets`, everything else frozen.
+    """Return `model` with fresh float32 adapters by `settings`, everything else frozen.
 
-    The first weights depend on `seed` only. B starts at zero, so the model still answers as the base does.
+    The first weights depend on `seed` and the base only. The model still answers as the base does: B starts at zero, or
+    what the adapter begins with has been taken out of the base weights. With the method "full" nothing is added, and
+    all weights are trained.
 
     Raises:
-        ModelError: when no module has one of the target names.
+        ModelError: when no module has one of the target names, or a rank does not fit.
     """
     import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
 
-    config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules=settings.targets,
-        task_type="CAUSAL_LM",
-    )
+    if settings.method == "full":
+        return model.requires_grad_(True)
+    config = _config(model, settings)
     torch.manual_seed(seed)
     try:
         with quiet_transformers():
-            return get_peft_model(model, config)
+            model = get_peft_model(model, config)
     except ValueError as error:
-        names = sorted(
-            {n.rpartition(".")[2] for n, m in model.named_modules() if getattr(m, "weight", None) is not None}
+        raise ModelError(f"lora.targets = {settings.targets!r}: {error}") from None
+    for layer in _adalora_layers(model).values():
+        layer.ranknum.requires_grad_(False)  # a number to divide by, which PEFT would train on a 4-bit base
+    model.tailora_lora = settings
+    if settings.init != "zero":
+        model.tailora_first = {name: tensor.clone() for name, tensor in _tensors(model).items()}
+        _require_ranks(model, settings)
+    return model
+
+
+def _config(model: Any, settings: recipe.Lora) -> Any:
+    from peft import AdaLoraConfig, LoraConfig
+
+    shared = {
+        "lora_dropout": settings.dropout,
+        "task_type": "CAUSAL_LM",
+        **target_settings(model, settings),
+    }
+    if settings.method == "adalora":
+        first = math.ceil(_SPARE_RANKS * settings.rank)
+        # PEFT scales by alpha / first rank. Its steps are set when they are known, by `Ranks`.
+        alpha = settings.alpha * first / settings.rank
+        return AdaLoraConfig(init_r=first, target_r=settings.rank, lora_alpha=alpha, total_step=1, **shared)
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        use_rslora=settings.method == "rslora",
+        use_dora=settings.method == "dora",
+        init_lora_weights=True if settings.init == "zero" else settings.init,
+        **shared,
+    )
+
+
+def _require_ranks(model: Any, settings: recipe.Lora) -> None:
+    """Raise ModelError when a base weight has fewer singular values than the adapter wants to begin with."""
+    least = min(min(tensor.shape) for tensor in model.tailora_first.values())
+    if least < settings.rank:
+        raise ModelError(
+            f'lora.init = "{settings.init}": lora.rank = {settings.rank} is more than the {least} that the smallest '
+            "adapted weight has. Lower the rank, or leave that layer out of lora.targets."
         )
-        raise ModelError(f"lora.targets = {settings.targets!r}: {error} Modules here: {', '.join(names)}.") from None
 
 
 def trainable(model: Any) -> dict[str, Any]:
@@ -44,12 +89,138 @@ def trainable(model: Any) -> dict[str, Any]:
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 
+def count_weights(model: Any) -> dict[str, int]:
+    """Return how many weights are "trainable" and how many there are in "all"; two that share a byte count as two."""
+    import torch
+
+    return {
+        "trainable": sum(weight.numel() for weight in trainable(model).values()),
+        "all": sum(weight.numel() * (2 if weight.dtype == torch.uint8 else 1) for weight in model.parameters()),
+    }
+
+
+def rate_groups(model: Any) -> list[tuple[float, dict[str, Any]]]:
+    """Return the trained weights in groups, each with the factor on its learning rate.
+
+    One group at 1; with `lora.plus` a second with every B (Hayou et al. 2024, "LoRA+", section 4).
+    """
+    weights = trainable(model)
+    plus = getattr(getattr(model, "tailora_lora", None), "plus", None)
+    if plus is None:
+        return [(1.0, weights)]
+    faster = {id(weight) for layer in _layers(model) for weight in layer.lora_B.parameters()}
+    slow = {name: weight for name, weight in weights.items() if id(weight) not in faster}
+    fast = {name: weight for name, weight in weights.items() if id(weight) in faster}
+    return [(1.0, slow), (plus, fast)]
+
+
 def save_adapter(model: Any, folder: Path) -> None:
-    """Write the adapter as `adapter_config.json` and `adapter_model.safetensors`, readable by all."""
+    """Write the adapter as `adapter_config.json` and `adapter_model.safetensors`, readable by all.
+
+    A model that was trained whole is written as a transformers folder instead.
+    """
+    from safetensors.torch import save_file
+
     with quiet_transformers():
-        model.save_pretrained(folder, save_embedding_layers=False)
+        if not hasattr(model, "peft_config"):
+            model.save_pretrained(folder)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            config, tensors = saved_adapter(model)
+            config.save_pretrained(folder)
+            whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+            save_file(whole, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     for file in folder.iterdir():
         file.chmod(0o644)
+
+
+class SavedAdapter(NamedTuple):
+    """What stands in an adapter's folder: a PEFT LoraConfig, and tensors by the names that PEFT gives them."""
+
+    config: Any
+    tensors: dict[str, Any]
+
+
+def saved_adapter(model: Any) -> SavedAdapter:
+    """Return the adapter of `model` as LoRA for its untouched base: configuration and tensors under PEFT's names.
+
+    After "pissa" and "olora" the base has lost s·B₀·A₀, so the update is s·(B·A − B₀·A₀) = s·[B −B₀]·[A; A₀], of twice
+    the rank (Meng et al. 2024, "PiSSA", appendix C). An update of AdaLoRA is B·diag(E)·A, of the ranks whose E
+    is not zero.
+    """
+    from peft import PeftType
+
+    own = model.peft_config["default"]
+    if own.peft_type == PeftType.ADALORA:
+        config, tensors = _adalora_as_lora(model, own)
+    elif hasattr(model, "tailora_first"):
+        config, tensors = _difference_as_lora(model, own)
+    else:
+        config, tensors = copy.copy(own), _tensors(model)
+    config.inference_mode = True
+    config.target_modules = sorted(own.target_modules)  # PEFT holds a set, whose order differs between processes
+    config.base_model_name_or_path = model.get_base_model().name_or_path
+    return SavedAdapter(config, tensors)
+
+
+def _tensors(model: Any) -> dict[str, Any]:
+    from peft import get_peft_model_state_dict
+
+    tensors: dict[str, Any] = get_peft_model_state_dict(model, save_embedding_layers=False)
+    return tensors
+
+
+def _difference_as_lora(model: Any, own: Any) -> SavedAdapter:
+    import torch
+
+    config = copy.copy(own)
+    config.r, config.init_lora_weights = 2 * own.r, True
+    config.lora_alpha = own.lora_alpha * (math.sqrt(2) if own.use_rslora else 2)  # so that the scale stays
+    tensors = {
+        name: torch.cat([now, first]) if name.endswith("lora_A.weight") else torch.cat([now, -first], dim=1)
+        for (name, now), first in zip(_tensors(model).items(), model.tailora_first.values(), strict=True)
+    }
+    return SavedAdapter(config, tensors)
+
+
+def _adalora_as_lora(model: Any, own: Any) -> SavedAdapter:
+    from peft import LoraConfig
+
+    config = LoraConfig(
+        r=own.target_r, lora_alpha=own.lora_alpha, lora_dropout=own.lora_dropout, target_modules=own.target_modules,
+        layers_to_transform=own.layers_to_transform, layers_pattern=own.layers_pattern,
+        fan_in_fan_out=own.fan_in_fan_out, task_type=own.task_type,
+    )  # fmt: skip
+    tensors = {}
+    for name, layer in _adalora_layers(model).items():
+        a, b, e = (part["default"] for part in (layer.lora_A, layer.lora_B, layer.lora_E))
+        kept = e[:, 0] != 0
+        if not kept.any():
+            kept[0] = True  # LoRA has no rank 0; this one adds zero, since its E is zero
+        tensors[f"base_model.model.{name}.lora_A.weight"] = (a * e)[kept]
+        tensors[f"base_model.model.{name}.lora_B.weight"] = b[:, kept]
+        config.rank_pattern[name] = int(kept.sum())
+        config.alpha_pattern[name] = config.rank_pattern[name] * layer.scaling["default"] / (layer.r["default"] + _TINY)
+    return SavedAdapter(config, tensors)
+
+
+def adalora_ranks(model: Any) -> dict[str, int]:
+    """Return the rank that each layer has now, for AdaLoRA; empty for every other method."""
+    return {name: int((layer.lora_E["default"] != 0).sum()) for name, layer in _adalora_layers(model).items()}
+
+
+def _adalora_layers(model: Any) -> dict[str, Any]:
+    """Return the layers of an AdaLoRA adapter by the names they have in the base model."""
+    from peft.tuners.adalora import AdaLoraLayer
+
+    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    return {name: module for name, module in base.named_modules() if isinstance(module, AdaLoraLayer)}
+
+
+def _layers(model: Any) -> list[Any]:
+    from peft.tuners.lora import LoraLayer
+
+    return [module for module in model.modules() if isinstance(module, LoraLayer)]
 
 
 def fuse_lora(model: Any) -> tuple[int, int]:
@@ -58,9 +229,7 @@ def fuse_lora(model: Any) -> tuple[int, int]:
     Parameters, saving, loading and merging stay PEFT's. A layer that is more than plain LoRA (dropout, several active
     adapters, DoRA, a quantized base) goes on computing as PEFT does.
     """
-    from peft.tuners.lora import LoraLayer
-
-    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    layers = _layers(model)
     for layer in layers:
         layer.forward = functools.partial(_forward, layer)
     return sum(_plain_adapter(layer, training=True) is not None for layer in layers), len(layers)
@@ -79,21 +248,31 @@ def _forward(layer: Any, x: Any, *others: Any, **named: Any) -> Any:
         return type(layer).forward(layer, x, *others, **named)
     base = layer.base_layer
     weight = base.weight.T if layer.fan_in_fan_out else base.weight
-    a, b = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
-    return lora_linear(x, weight, base.bias, a, b, layer.scaling[adapter])
+    return lora_linear(x, weight, base.bias, *_factors(layer, adapter))
+
+
+def _factors(layer: Any, adapter: str) -> tuple[Any, Any, float]:
+    """Return A, B and the scale of a plain adapter's update s·B·A; AdaLoRA's A carries its diagonal E."""
+    a, b, scale = layer.lora_A[adapter], layer.lora_B[adapter], layer.scaling[adapter]
+    if hasattr(layer, "lora_E"):
+        return a * layer.lora_E[adapter], b, scale / (layer.r[adapter] + _TINY)
+    return a.weight, b.weight, scale
 
 
 def _plain_adapter(layer: Any, training: bool) -> str | None:
     """Return the name of the adapter of a layer that now computes x·Wᵀ + s·x·Aᵀ·Bᵀ and nothing else, or None."""
+    from peft.tuners.adalora import SVDLinear
     from peft.tuners.lora import Linear
     from torch.nn import Identity
 
     active = [name for name in layer.active_adapters if name in layer.lora_A]
-    if type(layer) is not Linear or layer.disable_adapters or layer.merged or len(active) != 1:
+    if type(layer) not in (Linear, SVDLinear) or layer.disable_adapters or layer.merged or len(active) != 1:
         return None
     (name,) = active
     drops = training and not isinstance(layer.lora_dropout[name], Identity)
-    plain = name not in layer.lora_variant and not layer.lora_bias[name] and layer.base_layer.weight.is_floating_point()
+    plain = (
+        name not in layer.lora_variant and not layer.lora_bias.get(name) and layer.base_layer.weight.is_floating_point()
+    )
     return name if plain and not drops else None
 
 

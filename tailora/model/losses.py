@@ -7,12 +7,12 @@ numbers; `choose_path` proves that on the model at hand before it takes the fast
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from tailora.errors import ModelError
 from tailora.model.attention import Packing, packed_attention
-from tailora.model.head import Head, token_losses
+from tailora.model.head import Head, read_tokens, token_losses
 from tailora.model.load import mixed_precision
 from tailora.model.lora import fuse_lora, trainable, unfuse_lora
 from tailora.text.batches import packed_batches, padded_batches
@@ -30,10 +30,14 @@ class Path(NamedTuple):
 
 
 class TokenNats(NamedTuple):
-    """The loss of every learned token in nats (float32), and the number of the sample that it belongs to."""
+    """The loss of every learned token in nats (float32), and the number of the sample that it belongs to.
+
+    `right` says whether the token was the likeliest one; None where gradients are kept.
+    """
 
     nats: Any
     owner: Any
+    right: Any
 
 
 def token_nats(model: Any, samples: Sequence[Sample]) -> TokenNats:
@@ -100,7 +104,8 @@ def _plain(model: Any, samples: Sequence[Sample]) -> TokenNats:
     owner, position = learned.nonzero(as_tuple=True)
     chosen = logits[owner, position - 1].float()
     nats = torch.nn.functional.cross_entropy(chosen, tokens[owner, position], reduction="none")
-    return TokenNats(nats, owner)
+    right = None if nats.requires_grad else chosen.argmax(-1) == tokens[owner, position]
+    return TokenNats(nats, owner, right)
 
 
 def _pad_right(rows: list[list[Any]], filler: Any, device: Any) -> Any:
@@ -110,24 +115,53 @@ def _pad_right(rows: list[list[Any]], filler: Any, device: Any) -> Any:
     return torch.tensor([row + [filler] * (width - len(row)) for row in rows], device=device)
 
 
+class Packed(NamedTuple):
+    """Samples laid one after another without padding."""
+
+    tokens: Any
+    positions: Any
+    packing: Packing
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments of a backbone, but for what it reads: tokens, or hidden states."""
+        return {"position_ids": self.positions[None], "use_cache": False, **self.packing.arguments()}
+
+
+def pack(samples: Sequence[Sample], device: Any) -> Packed:
+    """Lay the tokens of `samples` one after another."""
+    import torch
+
+    lengths = [len(sample.tokens) for sample in samples]
+    bounds = torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32)
+    tokens = torch.tensor([token for sample in samples for token in sample.tokens], device=device)
+    positions = torch.cat([torch.arange(length) for length in lengths]).to(device)
+    return Packed(tokens, positions, Packing(bounds.to(device), max(lengths)))
+
+
 def _fast(model: Any, samples: Sequence[Sample]) -> TokenNats:
     import torch
 
-    base = _base(model)
-    lengths = [len(sample.tokens) for sample in samples]
-    bounds = torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32)
-    tokens = torch.tensor([token for sample in samples for token in sample.tokens], device=model.device)
-    positions = torch.cat([torch.arange(length) for length in lengths]).to(model.device)
+    packed = pack(samples, model.device)
     learned = torch.tensor([flag for sample in samples for flag in sample.flags()])
     (targets,) = learned.nonzero(as_tuple=True)
-    owner = (torch.searchsorted(bounds, targets, right=True) - 1).to(model.device)
+    owner = torch.searchsorted(packed.packing.bounds.cpu(), targets, right=True) - 1
     targets = targets.to(model.device)
-    packing = Packing(bounds.to(model.device), max(lengths))
-    with packed_attention(base.base_model):
-        hidden = base.base_model(
-            input_ids=tokens[None], position_ids=positions[None], use_cache=False, **packing.arguments()
-        ).last_hidden_state[0]
-    return TokenNats(token_losses(_head(base), hidden[targets - 1], tokens[targets]), owner)
+    head, hidden, owner = _head(_base(model)), _hidden(model, samples, packed)[targets - 1], owner.to(model.device)
+    if hidden.requires_grad:
+        return TokenNats(token_losses(head, hidden, packed.tokens[targets]), owner, None)
+    nats, right = read_tokens(head, hidden, packed.tokens[targets])
+    return TokenNats(nats, owner, right)
+
+
+def _hidden(model: Any, samples: Sequence[Sample], packed: Packed) -> Any:
+    """Return the last hidden states [tokens, width]; frozen layers are skipped where what they give was kept."""
+    backbone, prefix = _base(model).base_model, getattr(model, "tailora_prefix", None)
+    states = prefix.states(samples) if prefix else None
+    with packed_attention(backbone):
+        if prefix is None or states is None:
+            return backbone(input_ids=packed.tokens[None], **packed.arguments()).last_hidden_state[0]
+        with prefix.skipped():
+            return backbone(inputs_embeds=states[None], **packed.arguments()).last_hidden_state[0]
 
 
 def _head(base: Any) -> Head:
@@ -141,10 +175,10 @@ def _obstacle(model: Any) -> str:
     why = _structural_obstacle(_base(model))
     if why:
         return why
-    training, expected = model.training, _probe(model, _plain)
+    training, expected = model.training, probe(model, _plain)
     fuse_lora(model)
     try:
-        difference = _difference(_probe(model, _fast), expected)
+        difference = distance(probe(model, _fast), expected)
     except (NotImplementedError, KeyError, TypeError, ValueError) as error:
         why = str(error)
     else:
@@ -168,13 +202,11 @@ def _structural_obstacle(base: Any) -> str:
     return f"it has layers of the kind {', '.join(sorted(kinds))}" if kinds else ""
 
 
-def _probe(model: Any, path: Any) -> list[Any]:
-    """Return losses and adapter gradients of a few short rows, which share their tokens so that a leak shows."""
+def probe(model: Any, path: Callable[[Any, Sequence[Sample]], TokenNats], samples: Sequence[Sample] = ()) -> list[Any]:
+    """Return losses and adapter gradients of `samples`, or of short rows with the same tokens, where a leak shows."""
     import torch
 
-    size = _base(model).get_input_embeddings().num_embeddings
-    tokens = [(7919 * place + 13) % size for place in range(12)]
-    samples = [Sample(tokens[:length], [(1, length)]) for length in (12, 5, 9)]
+    samples = samples or _short_rows(model)
     weights = list(trainable(model).values())
     if weights:  # dropout and what it needs exist in training alone, where numbers are no longer comparable
         model.train()
@@ -186,16 +218,22 @@ def _probe(model: Any, path: Any) -> list[Any]:
     return [nats.detach(), *(torch.autograd.grad(nats.sum(), weights) if weights else ())]
 
 
-def _difference(actual: list[Any], expected: list[Any]) -> float:
+def _short_rows(model: Any) -> list[Sample]:
+    size = _base(model).get_input_embeddings().num_embeddings
+    tokens = [(7919 * place + 13) % size for place in range(12)]
+    return [Sample(tokens[:length], [(1, length)]) for length in (12, 5, 9)]
+
+
+def distance(actual: list[Any], expected: list[Any]) -> float:
     """Return the larger of the relative distances between the losses and between the gradients, as vectors."""
     import torch
 
-    def distance(ours: list[Any], theirs: list[Any]) -> float:
+    def relative(ours: list[Any], theirs: list[Any]) -> float:
         whole = torch.cat([tensor.flatten().float() for tensor in theirs])
         apart = torch.cat([tensor.flatten().float() for tensor in ours]) - whole
         return float(apart.norm() / whole.norm())
 
-    return max(distance(actual[:1], expected[:1]), distance(actual[1:], expected[1:]) if expected[1:] else 0.0)
+    return max(relative(actual[:1], expected[:1]), relative(actual[1:], expected[1:]) if expected[1:] else 0.0)
 
 
 def _is_float32(model: Any) -> bool:

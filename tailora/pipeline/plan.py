@@ -47,7 +47,9 @@ def plan(recipe: Recipe, root: Path = RUNS) -> Plan:
     started, stage = time.monotonic(), Stage(run.folder, writes=False)
     ready = set_up(recipe, splits, stage)
     loading = time.monotonic() - started
-    forecast = foretell(ready.model, ready.samples["train"], ready.samples["val"], ready.task.loss, recipe.train, stage)
+    # The rate is of no matter for time and memory, so "auto" is not tested here.
+    settings = recipe.train.model_copy(update={"lr": 1e-4})
+    forecast = foretell(ready.model, ready.samples["train"], ready.samples["val"], ready.task.loss, settings, stage)
     evaluating = 0.0 if run.is_done("evaluate") else loading + _evaluating(recipe, ready, splits.test, forecast)
     training = 0.0 if run.is_done("train") else loading + forecast.trial_seconds + forecast.seconds
     return Plan(

@@ -10,11 +10,12 @@ from tailora import files
 from tailora.errors import plain
 from tailora.files import Row
 from tailora.measure import figures
+from tailora.measure.metrics import chrf_signature
 from tailora.pipeline import words
 from tailora.recipe import Recipe
 from tailora.run import RUNS, STAGES, Run
 
-_MOST_EXAMPLES = 4
+_MOST_PROMPTS = 40
 
 
 def report(recipe: Recipe, root: Path = RUNS) -> Path:
@@ -47,20 +48,55 @@ def _tell(run: Run, folder: Path) -> dict[str, Any]:
         "verdict": comparison["verdict"],
         "headline": words.headline(comparison),
         "header": words.COMPARISON_HEADER,
-        "comparison": list(words.comparison_cells(comparison["metrics"])),
+        "comparison": list(words.comparison_cells(e for e in comparison["metrics"] if _is_first(e, comparison))),
+        "slices": list(words.comparison_cells(e for e in comparison["metrics"] if not _is_first(e, comparison))),
         "forgetting": list(words.comparison_cells(comparison["forgetting"])),
         "meanings": {entry["metric"]: entry["meaning"] for entry in entries},
+        "breakdown": [_part_cells(*part) for part in comparison["breakdown"].items()],
+        "explanations": _explanation_cells(comparison["explanations"]),
         "warnings": sorted({f"* {entry['slice']}: {entry['warning']}" for entry in entries if entry["warning"]}),
-        "absent": comparison["absent"],
+        "programs_ran": any(entry["metric"] in ("pass@1", "runs clean") for entry in comparison["metrics"]),
+        "lacking": words.absent_lines(comparison["absent"]),
+        "primary": comparison["primary"],
+        "chrf_signature": chrf_signature(),
         "confined": words.CONFINED[comparison["sandbox"]],
         "training": [*words.training_lines(run.folder), *words.budget_lines(trained["tokens"], trained["remarks"])],
         "card": words.card_table(run.folder),
         "machine": record["machine"],
         "stages": [_stage_cells(name, record["stages"][name]) for name in STAGES if name in record["stages"]],
-        "scores": {v: files.read_json(run.folder / "evaluate" / v / "scores.json") for v in ("base", "tuned")},
-        "examples": _examples(run, comparison["primary"]),
+        "examples": _examples(run, comparison),
+        "prompts": _prompts(run),
         "figures": _draw(run, comparison, folder),
     }
+
+
+def _is_first(entry: Row, comparison: Row) -> bool:
+    """Say whether an entry stands in the first table: all rows by every metric, and slices by the one that decides."""
+    return bool(entry["by"] == "all" or entry["metric"] == comparison["primary"])
+
+
+def _part_cells(column: str, part: Row) -> Row:
+    others = part["others"]
+    return {
+        "column": column,
+        "cells": list(words.comparison_cells(part["entries"])),
+        "few": any(entry["warning"] for entry in part["entries"]),
+        "others": f"{others['groups']:,} more with {others['rows']:,} rows are not shown" if others["groups"] else "",
+    }
+
+
+def _explanation_cells(entries: list[Row]) -> list[tuple[str, str, str, str, str]]:
+    """Return what the answers look like: a name, base, tuned, their difference, and what it means."""
+    return [
+        (
+            entry["metric"],
+            words.format_value(entry, entry["base"]),
+            words.format_value(entry, entry["tuned"]),
+            words.format_interval(entry),
+            entry["meaning"],
+        )
+        for entry in entries
+    ]
 
 
 def _stage_cells(name: str, record: Row) -> tuple[str, str, str, str]:
@@ -80,18 +116,22 @@ def _draw(run: Run, comparison: Row, folder: Path) -> dict[str, str]:
     log = list(files.read_jsonl(run.folder / "train" / "log.jsonl"))
     draw("loss", figures.loss_curves, log, log)
     shares = [
-        {"name": f"{e['metric']}, {e['slice']}", **{k: e[k] for k in ("base", "tuned", "low", "high")}}
+        {"name": e["metric"] if e["by"] == "all" else f"{e['metric']}, {e['slice']}", **_dots(e)}
         for e in comparison["metrics"]
-        if e["kind"] == "binary"
+        if e["share"] and e["higher_is_better"] and (e["by"] == "all" or e["metric"] == comparison["primary"])
     ]
     if shares:
         draw("scores", figures.comparison_bars, shares, shares)
     outcomes = [
         {"name": e["metric"], **{k: e[k] for k in ("wins", "ties", "losses")}}
         for e in comparison["metrics"]
-        if e["slice"] == "all"
+        if e["by"] == "all"
     ]
     draw("wins", figures.wins_losses, outcomes, outcomes)
+    for column, part in comparison["breakdown"].items():
+        rows = [{"name": e["slice"], **_dots(e)} for e in part["entries"] if e["share"] and e["higher_is_better"]]
+        if rows:
+            draw(f"by-{column}", figures.comparison_bars, rows, rows)
     lengths = list(files.read_jsonl(run.folder / "train" / "lengths.jsonl"))
     prompts, answers = ([row[part] for row in lengths] for part in ("prompt", "answer"))
     tokens = run.facts("train")["tokens"]["train"]
@@ -102,6 +142,10 @@ def _draw(run: Run, comparison: Row, folder: Path) -> dict[str, str]:
         if counts:
             draw(name, figures.bars, [{name: key, "rows": count} for key, count in counts.items()], counts, title)
     return drawn
+
+
+def _dots(entry: Row) -> Row:
+    return {key: entry[key] for key in ("base", "tuned", "low", "high")}
 
 
 def _card_counts(card: Row) -> list[tuple[str, str, dict[str, int]]]:
@@ -123,27 +167,26 @@ def _card_counts(card: Row) -> list[tuple[str, str, dict[str, int]]]:
     ]
 
 
-def _examples(run: Run, primary: str) -> list[Row]:
-    """Return answers before and after: where tuned gained, where it lost, and where neither moved."""
+def _examples(run: Run, comparison: Row) -> list[Row]:
+    """Return answers before and after: where tuned gained and lost most by the primary metric, and where it did not."""
     test = {row["id"]: row for row in files.read_jsonl(run.folder / "prepare" / "test.jsonl")}
     base, tuned = (
         {row["id"]: row for row in files.read_jsonl(run.folder / "evaluate" / variant / "predictions.jsonl")}
         for variant in ("base", "tuned")
     )
-    field = "passed" if primary == "pass@1" else "chrf"
-    gains = {key: float(tuned[key][field] or 0) - float(base[key][field] or 0) for key in tuned}
-    chosen = {
-        "gained": sorted((k for k in gains if gains[k] > 0), key=lambda k: -gains[k]),
-        "lost": sorted((k for k in gains if gains[k] < 0), key=lambda k: gains[k]),
-        "unchanged": [key for key in gains if gains[key] == 0],
-    }
+    entry = next(e for e in comparison["metrics"] if e["metric"] == comparison["primary"] and e["by"] == "all")
+    counts = {"gained": entry["wins"], "lost": entry["losses"], "unchanged": entry["ties"]}
     return [
         {
             "kind": kind,
-            "rows": len(keys),
-            "shown": [_example(test[k], base[k], tuned[k]) for k in keys[:_MOST_EXAMPLES]],
+            "rows": count,
+            "shown": [
+                _example(test[row["id"]], base[row["id"]], tuned[row["id"]])
+                | {f"{side}_value": words.format_value(entry, row[side]) for side in ("base", "tuned")}
+                for row in comparison["largest"][kind]
+            ],
         }
-        for kind, keys in chosen.items()
+        for kind, count in counts.items()
     ]
 
 
@@ -166,6 +209,20 @@ def _note(prediction: Row) -> str:
     if tests is None:
         return f"chrF {prediction['chrf']:.0f}{cut}"
     return f"tests {tests['status']}{': ' + tests['detail'] if tests['detail'] else ''}{cut}"
+
+
+def _prompts(run: Run) -> Row | None:
+    """Return the user's own prompts with both answers, those first that tuning lost; None where there were none."""
+    path = run.folder / "evaluate" / "prompts.jsonl"
+    if not path.exists():
+        return None
+    rows = sorted(files.read_jsonl(path), key=lambda row: not row.get("regressed"))  # stable: the rest as asked
+    return {
+        "asked": len(rows),
+        "expected": sum(row.get("regressed") is not None for row in rows),
+        "lost": sum(bool(row.get("regressed")) for row in rows),
+        "shown": rows[:_MOST_PROMPTS],
+    }
 
 
 def _render(name: str, story: dict[str, Any], *, escape: bool) -> str:

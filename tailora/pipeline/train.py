@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from statistics import mean
 from typing import Any, NamedTuple
 
 from tailora import files, machine
@@ -10,6 +11,7 @@ from tailora.model.devices import Devices, check_launch, dismiss, joined, shard,
 from tailora.pipeline.prepare import prepare
 from tailora.pipeline.words import budget_lines
 from tailora.recipe import Recipe
+from tailora.recipe import Train as TrainSettings
 from tailora.run import RUNS, Run, Stage, tell
 from tailora.text.budget import fit_rows
 from tailora.text.prompts import Sample
@@ -24,6 +26,7 @@ class _Job(NamedTuple):
     """What the first process tells the others that train with it."""
 
     keys: dict[str, Any]
+    lr: Any
     base: str
     path: Any
     train: list[Sample]
@@ -65,6 +68,7 @@ def train(recipe: Recipe, root: Path = RUNS) -> Run:
 def _train(run: Run, splits: Splits, stage: Stage, group: Devices) -> None:
     from tailora.model import checkpoint
     from tailora.model.fit import fit
+    from tailora.model.lora import adalora_ranks
 
     recipe = run.recipe
     stage.made_from |= {f"{name} rows": files.sha256(run.folder / "prepare" / f"{name}.jsonl") for name in _LEARNED}
@@ -73,14 +77,21 @@ def _train(run: Run, splits: Splits, stage: Stage, group: Devices) -> None:
     stage.facts["processes"] = group.count
     stage.made_from |= stage.facts["fingerprints"]
     _save_adapter(model, tokenizer, stage)  # what cannot be saved fails now, not in the end
+    settings = _with_rate(model, samples["train"], task.loss, recipe.train, stage)
     base, path = stage.facts["fingerprints"]["base"], stage.facts["path"]["name"]
-    group.tell(_Job(_trained_by(recipe), base, path, samples["train"], samples["val"], ids))
+    group.tell(_Job(_trained_by(recipe), settings.lr, base, path, samples["train"], samples["val"], ids))
     if recipe.train.shard:
         shard(model, group)
     stage.facts["weights"]["here"] = weights_here(model)
     with trackers(recipe.train.trackers, recipe.name, stage.folder, recipe.keys()) as stage.listeners:
-        fitted = fit(model, samples["train"], samples["val"], task.loss, recipe.train, stage, ids)
-    stage.facts["fitted"] = asdict(fitted)
+        fitted = fit(model, samples["train"], samples["val"], task.loss, settings, stage, ids)
+    stage.facts |= {"fitted": asdict(fitted), "lr": settings.lr}
+    if ranks := adalora_ranks(model):
+        stage.facts["ranks"] = ranks
+        tell(
+            "train",
+            f"ranks: {min(ranks.values())} to {max(ranks.values())} by layer, {mean(ranks.values()):.1f} on average",
+        )
     lengths = ({"prompt": len(s.tokens) - s.targets, "answer": s.targets} for s in samples["train"])
     files.write_jsonl(stage.folder / "lengths.jsonl", lengths)
     _save_adapter(model, tokenizer, stage)
@@ -100,7 +111,8 @@ class Ready(NamedTuple):
 def set_up(recipe: Recipe, splits: Splits, stage: Stage) -> Ready:
     """Load the model and encode the rows; what is found out goes to the user and to the facts of `stage`."""
     from tailora.model import load
-    from tailora.model.lora import trainable
+    from tailora.model.lora import count_weights
+    from tailora.model.targets import stacked_experts
     from tailora.tasks.generate import Generate
 
     machine.keep_freed_memory()
@@ -117,15 +129,16 @@ def set_up(recipe: Recipe, splits: Splits, stage: Stage) -> Ready:
     for line in budget_lines(budgets, task.prompts.remarks()):
         tell("train", line)
     model, path = _adapted(model, recipe, recipe.train.path, samples["train"])
+    if recipe.lora.method != "full" and (experts := stacked_experts(model)):
+        stage.say(f"{experts:,} weights of experts lie in stacks, which are no linear layers: they get no adapter")
     if path.why:
         stage.say(f"losses on the {path.name} path: {path.why}")
+    if recipe.lora.top_layers:
+        _keep_prefix(model, [*samples["train"], *samples["val"]], stage)
     stage.facts |= {
         "device": machine.device(),
         "fingerprints": {"base": base, "prompts": task.prompts.fingerprint()},
-        "weights": {
-            "trainable": sum(w.numel() for w in trainable(model).values()),
-            "all": sum(w.numel() for w in model.parameters()),
-        },
+        "weights": count_weights(model),
         "path": path._asdict(),
         "tokens": budgets,
         "remarks": task.prompts.remarks(),
@@ -171,13 +184,18 @@ def _help(recipe: Recipe, root: Path) -> Run:
         if recipe.train.shard:
             shard(model, group)
         task = Generate(recipe.evaluate, load.load_tokenizer(recipe.model))
-        fit(model, job.train, job.val, task.loss, recipe.train, Stage(run.folder, writes=False), job.ids)
+        settings = recipe.train.model_copy(update={"lr": job.lr})
+        fit(model, job.train, job.val, task.loss, settings, Stage(run.folder, writes=False), job.ids)
     return run
 
 
 def _trained_by(recipe: Recipe) -> dict[str, Any]:
     """Return the values that all processes must share; data and bases may lie elsewhere."""
-    return {key: value for key, value in recipe.keys().items() if key.startswith(("lora.", "train.", "model.dtype"))}
+    return {
+        key: value
+        for key, value in recipe.keys().items()
+        if key.startswith(("lora.", "train.", "model.dtype", "model.quantize"))
+    }
 
 
 def _refuse_other_job(job: _Job, recipe: Recipe) -> None:
@@ -198,6 +216,31 @@ def _save_adapter(model: Any, tokenizer: Any, stage: Stage) -> None:
         raise RunError(f"{folder}: the adapter cannot be saved: {error}. What was saved before is whole.") from error
     tokenizer.save_pretrained(folder)
     files.write_json(folder / "tailora.json", stage.facts["fingerprints"])
+
+
+def _keep_prefix(model: Any, samples: list[Sample], stage: Stage) -> None:
+    from tailora.model.prefix import keep_prefix
+
+    kept = keep_prefix(model, samples, stage.folder)
+    stage.facts["prefix"] = kept._asdict()
+    stage.say(kept.line())
+
+
+def _with_rate(model: Any, samples: list[Sample], loss: Any, settings: TrainSettings, stage: Stage) -> TrainSettings:
+    """Return `settings` with a number as rate; one that is chosen by a test is chosen once, also when interrupted."""
+    from tailora.model.rates import RangeTest, find_rate
+
+    if settings.lr != "auto":
+        return settings
+    record = stage.folder / "rates.json"
+    found = files.read_json(record) if record.exists() else {}
+    if found.get("made_from") == stage.made_from:
+        test = RangeTest(**found["test"])
+    else:
+        test = find_rate(model, samples, loss, settings)
+        files.write_json(record, {"made_from": stage.made_from, "test": test._asdict()})
+    stage.say(test.line())
+    return settings.model_copy(update={"lr": test.chosen})
 
 
 def _refuse_strange_tokens(samples: list[Sample], model: Any) -> None:
@@ -221,9 +264,9 @@ tags: [lora, tailora]
 
 # {recipe.name}
 
-A LoRA adapter (rank {recipe.lora.rank}, alpha {recipe.lora.alpha:g}) for `{recipe.model.base}`, trained with tailora
+{_what(recipe)} for `{recipe.model.base}`, trained with tailora
 on `{recipe.data.shown()}`: {budget["rows"]:,} rows and {budget["targets"]:,} answer tokens an epoch,
-{fitted["epochs"]} epochs, peak learning rate {recipe.train.lr:g}. The weights of epoch
+{fitted["epochs"]} epochs, peak learning rate {facts["lr"]:g}. The weights of epoch
 {fitted["best_epoch"]} were kept: validation loss {fitted["best_val_loss"]:.4f} nats per token,
 {fitted["first_val_loss"]:.4f} before training.
 
@@ -232,12 +275,10 @@ How it compares with its base stands in the run's report.
 """
 
 
-def check_fingerprints(run: Run, base: str, prompts: str) -> None:
-    """Raise RunError when an adapter meets another base or another template than it was trained with."""
-    made = run.facts("train")["fingerprints"]
-    for what, now in {"base": base, "prompts": prompts}.items():
-        if made[what] != now:
-            raise RunError(
-                f"{run.folder}: the adapter was trained with another {'base model' if what == 'base' else 'template'} "
-                f"({made[what]}, now {now}). Train again with --fresh, or restore the base it was trained on."
-            )
+def _what(recipe: Recipe) -> str:
+    """Name what was trained."""
+    lora, names = recipe.lora, {"lora": "LoRA", "rslora": "rsLoRA", "dora": "DoRA", "adalora": "AdaLoRA"}
+    if lora.method == "full":
+        return "All weights, trained further without an adapter,"
+    begun = "" if lora.init == "zero" else f", begun as {lora.init} and saved at twice the rank"
+    return f"A {names[lora.method]} adapter (rank {lora.rank}, alpha {lora.alpha:g}{begun})"

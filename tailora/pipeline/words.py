@@ -1,7 +1,7 @@
 """Numbers of a finished run → the sentences and cells that screen and report share. Reads run files only."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ CONFINED = {
     "limits": "with limits on time and memory, not in a sandbox",
 }
 _MOST_UNKNOWN = 0.01
+_MOST_NAMES = 5
+_LONGEST_NAME = 40
 
 COMPARISON_HEADER = ("metric", "rows", "base", "tuned", "difference", "95 % interval", "p", "verdict")
 PLAN_HEADER = ("stage", "time", "memory", "what")
@@ -218,29 +220,95 @@ def _losses(budget: Row) -> list[str]:
 
 
 def headline(comparison: Row) -> list[str]:
-    """Return the verdict on the primary metric as sentences: all rows first, then each slice."""
-    lines = [_sentence(entry) for entry in comparison["metrics"] if entry["metric"] == comparison["primary"]]
-    lines.append(_forgetting(comparison["forgetting"]))
-    lines += [f"{name} is absent: {reason}" for name, reason in comparison["absent"].items()]
-    lines += [f"test split: {line}" for line in _losses(comparison["rows"])]
-    if comparison["rows"]["not_asked"]:
-        lines.append(f"{comparison['rows']['not_asked']:,} test rows were not asked (evaluate.rows)")
+    """Return the verdict on the primary metric as sentences, then what else a reader must know to judge it."""
+    deciding = [entry for entry in comparison["metrics"] if entry["metric"] == comparison["primary"]]
+    whole, parts = deciding[0], deciding[1:]
+    lines = [
+        _sentence(whole),
+        f"row by row: better on {whole['wins']:,}, worse on {whole['losses']:,}, equal on {whole['ties']:,}",
+        f"judged by {comparison['primary']}: {comparison['chosen']}",
+    ]
+    if "pass@1" in comparison["absent"]:
+        lines.append("no tests were run: neither similarity to a reference answer nor code that runs is correctness")
+    lines += [_sentence(entry) for entry in parts]
+    lines += [line for column, part in comparison["breakdown"].items() for line in _parts(column, part)]
+    lines.append(_clean(comparison["clean"]))
+    if comparison.get("forgetting"):
+        lines.append(_forgetting(comparison["forgetting"]))
+    lines += explanation_lines(comparison["explanations"])
+    lines += absent_lines(comparison["absent"])
+    if "rows" in comparison:
+        lines += [f"test split: {line}" for line in _losses(comparison["rows"])]
+        if comparison["rows"]["not_asked"]:
+            lines.append(f"{comparison['rows']['not_asked']:,} test rows were not asked (evaluate.rows)")
     return lines
+
+
+def _parts(column: str, part: Row) -> list[str]:
+    """Say on which values of a column tuned is better or worse; that most show nothing is to be expected."""
+    by_verdict: dict[str, list[str]] = {"better": [], "worse": [], "no detectable difference": []}
+    for entry in part["entries"]:
+        by_verdict[entry["verdict"]].append(entry["slice"])
+    counts = [f"{verdict} on {_some(names)}" for verdict, names in by_verdict.items() if names]
+    if len(counts) == 1 and not by_verdict["better"] and not by_verdict["worse"]:
+        counts = [f"no detectable difference on any of {len(part['entries']):,}"]
+    if part["others"]["groups"]:
+        counts.append(f"{part['others']['groups']:,} smaller ones ({_rows(part['others']['rows'])}) were not compared")
+    return [f"by {column}: {'; '.join(counts)}"]
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(" ".join(name.split())[:_LONGEST_NAME] for name in names[:_MOST_NAMES])
+    return shown if len(names) <= _MOST_NAMES else f"{shown} and {len(names) - _MOST_NAMES:,} more"
+
+
+def _clean(clean: Row) -> str:
+    if clean["rows"] == clean["of"]:
+        return f"all {clean['of']:,} rows are clean: none shares a question or a telling answer with train"
+    if not clean["rows"]:
+        return f"none of the {clean['of']:,} rows is clean: each shares something with train"
+    return (
+        f"{clean['rows']:,} of {clean['of']:,} rows are clean and compared apart; the others share something with train"
+    )
 
 
 def _forgetting(entries: list[Row]) -> str:
     """Say what general text costs the tuned model beside the base, over all and by kind."""
-    total, kinds = entries[0], entries[1:]
+    total, *kinds = (entry for entry in entries if "forgotten" in entry)
     verdict = "forgotten" if total["flagged"] else "not measurably forgotten"
     parts = ", ".join(f"{entry['slice']} {entry['forgotten']:+.1%}" for entry in kinds).replace("%", " %")
-    return (
+    text = (
         f"general text is {verdict}: bits per byte {format_value(total, total['base'])} → "
         f"{format_value(total, total['tuned'])}, difference {format_interval(total)}; {parts}"
     )
+    right = next((entry for entry in entries if "forgotten" not in entry), None)
+    if right is None:
+        return text
+    return f"{text}; right tokens {format_value(right, right['base'])} → {format_value(right, right['tuned'])}"
+
+
+def explanation_lines(entries: list[Row]) -> list[str]:
+    """Return what the answers look like, before and after, as a line."""
+    told = [
+        f"{entry['metric']} {format_value(entry, entry['base'])} → {format_value(entry, entry['tuned'])}"
+        for entry in entries
+    ]
+    return [f"answers: {', '.join(told)}"] if told else []
+
+
+def absent_lines(absent: dict[str, str]) -> list[str]:
+    """Return the metrics without a number, those of one reason in one line."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in absent.items():
+        by_reason.setdefault(reason, []).append(name)
+    return [
+        f"{', '.join(names)} {'are' if len(names) > 1 else 'is'} absent: {reason}"
+        for reason, names in by_reason.items()
+    ]
 
 
 def _sentence(entry: Row) -> str:
-    where = "" if entry["slice"] == "all" else f" on {entry['slice']} rows"
+    where = "" if entry["by"] == "all" else f" on {entry['slice']} rows"
     verdict = {"better": "tuned is better than base", "worse": "tuned is worse than base"}.get(
         entry["verdict"], "no detectable difference between tuned and base"
     )
@@ -249,13 +317,15 @@ def _sentence(entry: Row) -> str:
         f"{format_value(entry, entry['tuned'])}, difference {format_interval(entry)}, n = {entry['n']:,}"
     )
     if entry["verdict"] == "no detectable difference" and entry["detectable"] is not None:
-        text += f"; this test set sees differences above about {format_value(entry, entry['detectable'])}"
+        seen = f"{100 * entry['detectable']:.1f} points" if entry["share"] else format_value(entry, entry["detectable"])
+        text += f"; this test set sees differences above about {seen}"
     return f"{text} ({entry['warning']})" if entry["warning"] else text
 
 
-def comparison_cells(entries: list[Row]) -> Iterator[tuple[str, ...]]:
+def comparison_cells(entries: Iterable[Row]) -> Iterator[tuple[str, ...]]:
     """Yield the rows of a comparison table, in the order of COMPARISON_HEADER."""
     for entry in entries:
+        p_value = entry["p_adjusted"]
         yield (
             entry["metric"],
             f"{entry['slice']} {entry['n']:,}",
@@ -263,35 +333,42 @@ def comparison_cells(entries: list[Row]) -> Iterator[tuple[str, ...]]:
             format_value(entry, entry["tuned"]),
             _signed(entry, entry["difference"]),
             _ends(entry),
-            "<0.001" if entry["p_value"] < 0.001 else f"{entry['p_value']:.3f}",
+            "<0.001" if p_value < 0.001 else f"{p_value:.3f}",
             entry["verdict"] + (" *" if entry["warning"] else ""),
         )
 
 
 def short_cells(comparison: Row) -> Iterator[tuple[str, ...]]:
-    """Yield the rows of the screen's table, in the order of SHORT_HEADER: slices of the primary metric only."""
-    for entry in comparison["metrics"]:
-        if entry["slice"] == "all" or entry["metric"] == comparison["primary"]:
-            yield (
-                entry["metric"] if entry["slice"] == "all" else f"  {entry['slice']}",
-                f"{entry['n']:,}",
-                format_value(entry, entry["base"]),
-                format_value(entry, entry["tuned"]),
-                f"{_signed(entry, entry['difference'])} ({_ends(entry)})",
-                entry["verdict"],
-            )
+    """Yield the rows of the screen's table, in the order of SHORT_HEADER: the primary metric with its slices first."""
+    entries, primary = comparison["metrics"], comparison["primary"]
+    yield from (_short(entry) for entry in entries if entry["metric"] == primary)
+    others = [entry for entry in entries if entry["metric"] != primary and entry["by"] == "all"]
+    if others:
+        yield ("",) * len(SHORT_HEADER)
+    yield from map(_short, others)
+
+
+def _short(entry: Row) -> tuple[str, ...]:
+    return (
+        entry["metric"] if entry["by"] == "all" else f"  {entry['slice']}",
+        f"{entry['n']:,}",
+        format_value(entry, entry["base"]),
+        format_value(entry, entry["tuned"]),
+        f"{_signed(entry, entry['difference'])} ({_ends(entry)})",
+        entry["verdict"] + (" *" if entry["warning"] else ""),
+    )
 
 
 def format_value(entry: Row, value: float) -> str:
     """Return a value of the entry's metric: shares in per cent, others with a fitting number of digits."""
-    if entry["kind"] == "binary":
+    if entry["share"]:
         return f"{value:.1%}".replace("%", " %")
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
 def format_interval(entry: Row) -> str:
     """Return the difference with its interval, in points for shares."""
-    points = " points" if entry["kind"] == "binary" else ""
+    points = " points" if entry["share"] else ""
     return f"{_signed(entry, entry['difference'])}{points} (95 % interval {_ends(entry)})"
 
 
@@ -302,6 +379,21 @@ def _ends(entry: Row) -> str:
 
 
 def _signed(entry: Row, value: float) -> str:
-    if entry["kind"] == "binary":
+    if entry["share"]:
         return f"{100 * value:+.1f}"
     return f"{value:+.3f}" if abs(value) < 10 else f"{value:+,.1f}"
+
+
+def prompt_lines(comparison: Row) -> list[str]:
+    """Return what became of the user's own prompts, a line each; none where there are none."""
+    own = comparison.get("prompts")
+    if own is None:
+        return []
+    lines = [f"{own['asked']:,} prompts of your own were answered by base and tuned: evaluate/prompts.jsonl"]
+    if own["expected"]:
+        lost = ", ".join(own["regressed"])
+        lines.append(
+            f"of {own['expected']:,} of them something is expected; tuned fails where base was right in "
+            f"{len(own['regressed']):,}{': ' + lost if lost else ''}"
+        )
+    return lines

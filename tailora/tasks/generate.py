@@ -2,43 +2,126 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tailora import machine, recipe
 from tailora.files import Row
-from tailora.measure import metrics, sandbox
+from tailora.measure import metrics, prose, sandbox, syntax
 from tailora.model.fit import LossSum
 from tailora.model.losses import token_nats
 from tailora.run import progress
-from tailora.tasks.base import Metric
+from tailora.tasks.base import Metric, with_primary
+from tailora.tasks.own import load_own, score_own
 from tailora.text.prompts import Prompts, Sample
 
-# Reference answers count as Python code when at least this share of them parses.
+# Reference answers count as Python code when at least this share of them is.
 _CODE_SHARE = 0.5
+# The k of pass@k, as far as there are so many sampled answers.
+_KS = (1, 5, 10, 100)
+# A program that reaches its end passes this one.
+_SMOKE_TEST = ["pass"]
+_IMPORT_ERRORS = ("ImportError", "ModuleNotFoundError")
+_NO_CODE = "fewer than half of the reference answers are Python code"
+_CODE = "most reference answers are Python code and are compared as such"
+_NO_HITS = "the evaluation did not record it"
 
 METRICS = (
-    Metric("pass@1", "binary", "passed", True, meaning="the first answer passes all tests of its row"),
+    Metric(
+        "pass@1", "binary", "passed", True, meaning="the greedy answer passes all tests of its row",
+        decides="the rows bring tests, and running is the strongest evidence",
+    ),
+    Metric(
+        "bits per byte", "ratio", "bits", False, per="bytes", meaning="bits to encode one byte of the reference answer",
+        decides="no tests were run; likelihood sees the smallest differences",
+    ),
     Metric("answer NLL", "ratio", "nats", False, per="targets", meaning="nats per token of the reference answer"),
     Metric("perplexity", "ratio", "nats", False, per="targets", transform=np.exp, meaning="exp of the answer NLL"),
     Metric(
-        "bits per byte", "ratio", "bits", False, per="bytes", meaning="bits to encode one byte of the reference answer"
+        "token accuracy", "ratio", "right", True, per="targets", share=True, absent=_NO_HITS,
+        meaning="share of the reference's tokens that the model finds likeliest, given those before",
     ),
-    Metric("parse rate", "binary", "parses", True, meaning="the answer's code is not empty and is valid Python"),
-    Metric("exact match", "binary", "exact", True, meaning="the answer equals the reference but for trailing space"),
-    Metric("chrF", "mean", "chrf", True, meaning="similarity to the reference, 0–100; not correctness"),
-)
+    Metric(
+        "runs clean", "binary", "runs", True,
+        absent="the rows bring tests, are no Python code, or nothing could run it",
+        meaning="the answer's code runs to its end without an error: a smoke test, not correctness",
+    ),
+    Metric(
+        "parse rate", "binary", "parses", True, absent=_NO_CODE,
+        meaning="the answer's code is not empty and is valid Python",
+    ),
+    Metric(
+        "AST match", "binary", "same_program", True, absent=_NO_CODE,
+        meaning="the code has the reference's syntax tree but for docstrings and names of locals",
+    ),
+    Metric(
+        "exact match", "binary", "exact", True,
+        meaning="the answer equals the reference but for trailing space",
+    ),
+    Metric(
+        "SQuAD exact match", "binary", "squad_exact", True, absent=_CODE,
+        meaning="the answer has the reference's words but for case, punctuation and articles",
+    ),
+    Metric(
+        "token F1", "mean", "token_f1", True, share=True, absent=_CODE,
+        meaning="words shared with the reference, normalised as for SQuAD",
+    ),
+    Metric(
+        "ROUGE-L", "mean", "rouge_l", True, share=True, absent=_CODE,
+        meaning="F1 of the longest common subsequence of words with the reference",
+    ),
+    Metric(
+        "chrF", "corpus", "chrf_counts", True, transform=metrics.chrf_of,
+        meaning="character n-grams shared with the reference, 0–100, over all rows; similarity is not correctness",
+    ),
+    Metric(
+        "code fence", "binary", "has_fence", True, explains=True, absent=_NO_CODE,
+        meaning="answers with a code fence",
+    ),
+    Metric(
+        "missing module", "binary", "lacks_module", False, explains=True, absent="no program was run without tests",
+        meaning="answers whose code imports what the sandbox does not have; not counted by runs clean",
+    ),
+    Metric(
+        "length ratio", "ratio", "length", False, per="reference_length", explains=True,
+        meaning="characters of the answers by those of the references",
+    ),
+    Metric(
+        "repetition", "mean", "repetition", False, share=True, explains=True,
+        absent="no answer has four words",
+        meaning="word 4-grams that the answer has said before",
+    ),
+    Metric("empty", "binary", "empty", False, explains=True, meaning="answers that are blank"),
+    Metric(
+        "cut off", "binary", "finish", False, read=lambda row: row["finish"] == "length", explains=True,
+        meaning="answers that hit the limit of tokens",
+    ),
+    Metric(
+        "echo", "binary", "echoes", False, explains=True, absent="no question has three words",
+        meaning="answers that repeat the first eight words of the question",
+    ),
+)  # fmt: skip
+
+
+class Reading(NamedTuple):
+    """What a model makes of a sample: its loss in nats, and the tokens that it found likeliest among the learned."""
+
+    nats: float
+    right: int
 
 
 class Generate:
     """Answers in text: likelihood of the reference, and what the generated answer is worth."""
 
-    metrics: Sequence[Metric] = METRICS
-
     def __init__(self, settings: recipe.Evaluate, tokenizer: Any) -> None:
         self.prompts = Prompts(tokenizer)
         self._settings = settings
+        self._own = load_own(settings.metrics)
+        first, *rest = METRICS
+        known = [first, *_sampled_metrics(settings.samples), *rest, *(own.metric for own in self._own)]
+        self.metrics: Sequence[Metric] = with_primary(known, settings.primary)
 
     def encode(self, row: Row) -> Sample:
         """Return prompt, answer and end token of a prepared row."""
@@ -46,52 +129,71 @@ class Generate:
 
     def loss(self, model: Any, samples: list[Sample]) -> LossSum:
         """Return the summed negative log-likelihood of answer and end tokens, and their number."""
-        nats, _ = token_nats(model, samples)
+        nats = token_nats(model, samples).nats
         return LossSum(nats.sum(), len(nats))
 
     def row_losses(self, model: Any, samples: list[Sample]) -> list[float]:
         """Return −Σ ln p over each sample's answer and end token, in nats."""
+        return [reading.nats for reading in self.row_readings(model, samples)]
+
+    def row_readings(self, model: Any, samples: list[Sample]) -> list[Reading]:
+        """Return the loss of each sample's answer and end token, and how many of them the model found likeliest."""
         import torch
 
         with torch.inference_mode():
-            nats, owner = token_nats(model, samples)
-            sums = torch.zeros(len(samples), dtype=torch.float64, device=nats.device)
-            return sums.index_add_(0, owner, nats.double()).tolist()  # type: ignore[no-any-return]
+            nats, owner, right = token_nats(model, samples)
+            sums = torch.zeros(2, len(samples), dtype=torch.float64, device=nats.device)
+            sums[0].index_add_(0, owner, nats.double())
+            sums[1].index_add_(0, owner, right.double())
+        return [Reading(loss, int(hits)) for loss, hits in zip(*sums.tolist(), strict=True)]
 
-    def score(self, rows: Sequence[Row], answers: Sequence[str]) -> list[Row]:
-        """Return pass, parse, exact match, chrF and fence of each answer; None where a score does not apply."""
-        code_expected = _answers_are_code(rows)
-        outcomes = self._run_tests(rows, answers)
+    def score(
+        self, rows: Sequence[Row], answers: Sequence[str], samples: Sequence[Sequence[str]] | None = None
+    ) -> list[Row]:
+        """Return what the metrics read of each answer; None where a metric does not apply to the row.
+
+        `samples` are further answers to each row, drawn at random: how many of them pass makes pass@k.
+        """
+        drawn = samples or [()] * len(rows)
+        as_code = _are_code(rows)
+        outcomes = self._run(rows, [[answer, *more] for answer, more in zip(answers, drawn, strict=True)], as_code)
         return [
             {
-                "passed": None if outcome is None or outcome.status == "not run" else outcome.status == "passed",
-                "tests": None if outcome is None else {"status": outcome.status, "detail": outcome.detail},
-                "parses": metrics.parses(metrics.extract_code(answer)) if code_expected else None,
-                "exact": metrics.exact(answer, row["answer"]),
-                "chrf": metrics.chrf(answer, row["answer"]),
-                "has_fence": metrics.has_fence(answer),
+                **_ran(outcome[:1], bool(row.get("tests"))),
+                **(_ran_samples(more, outcome[1:]) if samples else {}),
+                **_compared(answer, row["answer"], as_code),
+                **_as_text(answer, row),
+                **score_own(self._own, answer, row),
+                **{name: row[name] for name in ("topic", "domain") if name in row},
             }
-            for row, answer, outcome in zip(rows, answers, outcomes, strict=True)
+            for row, answer, more, outcome in zip(rows, answers, drawn, outcomes, strict=True)
         ]
 
-    def _run_tests(self, rows: Sequence[Row], answers: Sequence[str]) -> list[sandbox.Outcome | None]:
-        numbers = [i for i, row in enumerate(rows) if row.get("tests")]
-        jobs = [(metrics.extract_code(answers[i]), rows[i]["tests"]) for i in numbers]
-        outcomes: list[sandbox.Outcome | None] = [None] * len(rows)
-        if jobs:
-            with progress("testing", len(jobs)) as advance:
-                finished = sandbox.run_many(
-                    jobs,
-                    workers=machine.cores(),
-                    progress=advance,
-                    seconds=self._settings.test_seconds,
-                    memory_bytes=self._settings.test_memory_mb * 2**20,
-                    within="any" if self._settings.unsafe_exec else "strong",
-                )
-            outcomes = [None] * len(rows)
-            for i, outcome in zip(numbers, finished, strict=True):
-                outcomes[i] = outcome
-        return outcomes
+    def _run(self, rows: Sequence[Row], answers: Sequence[Sequence[str]], as_code: bool) -> list[list[sandbox.Outcome]]:
+        """Return the outcome of each answer to a row with tests, and of the first one to a row of code without.
+
+        A program that comes again in its row is not run again.
+        """
+        tests = [row.get("tests") or (_SMOKE_TEST if as_code else []) for row in rows]
+        judged = [given if row.get("tests") else given[:1] for row, given in zip(rows, answers, strict=True)]
+        codes = [
+            [metrics.extract_code(answer) for answer in (given if asked else [])]
+            for given, asked in zip(judged, tests, strict=True)
+        ]
+        programs = {(i, code): tests[i] for i, given in enumerate(codes) for code in given}
+        if not programs:
+            return [[] for _ in rows]
+        with progress("testing", len(programs)) as advance:
+            finished = sandbox.run_many(
+                [(code, asked) for (_, code), asked in programs.items()],
+                workers=machine.cores(),
+                progress=advance,
+                seconds=self._settings.test_seconds,
+                memory_bytes=self._settings.test_memory_mb * 2**20,
+                within="any" if self._settings.unsafe_exec else "strong",
+            )
+        found = dict(zip(programs, finished, strict=True))
+        return [[found[i, code] for code in given] for i, given in enumerate(codes)]
 
 
 def nats_to_bits(nats: float) -> float:
@@ -99,6 +201,72 @@ def nats_to_bits(nats: float) -> float:
     return nats / math.log(2)
 
 
-def _answers_are_code(rows: Sequence[Row]) -> bool:
-    parsing = sum(metrics.parses(metrics.extract_code(row["answer"])) for row in rows)
-    return parsing >= _CODE_SHARE * len(rows)
+def _are_code(rows: Sequence[Row]) -> bool:
+    code = sum(syntax.is_code(metrics.extract_code(row["answer"])) for row in rows)
+    return code >= _CODE_SHARE * len(rows)
+
+
+def _sampled_metrics(samples: int) -> list[Metric]:
+    """Return unbiased pass@k for the usual k up to `samples`, and for `samples` itself where that is below five."""
+    ks = sorted({k for k in _KS if k <= samples} | ({samples} if 0 < samples < 5 else set()))
+    return [
+        Metric(
+            f"sampled pass@{k}", "mean", "sampled_passed", True, share=True, read=partial(_pass_at_k, k=k),
+            meaning=f"chance that one of {k} sampled answers passes, estimated from {samples}"
+            if k > 1
+            else f"chance that a sampled answer passes, estimated from {samples}",
+        )
+        for k in ks
+    ]  # fmt: skip
+
+
+def _pass_at_k(row: Row, k: int) -> float:
+    return metrics.pass_at_k(len(row["samples"]), row["sampled_passed"], k)
+
+
+def _ran(outcomes: Sequence[sandbox.Outcome], tested: bool) -> Row:
+    """Say how the greedy answer did, with tests or without; None is what is not known, since it was not run."""
+    found: Row = {"passed": None, "tests": None, "runs": None, "lacks_module": None}
+    for outcome in outcomes:
+        well = None if outcome.status == "not run" else outcome.status == "passed"
+        if tested:
+            found |= {"passed": well, "tests": {"status": outcome.status, "detail": outcome.detail}}
+        elif well is not None:
+            lacks = outcome.status == "error" and outcome.detail.startswith(_IMPORT_ERRORS)
+            found |= {"runs": None if lacks else well, "lacks_module": lacks}
+    return found
+
+
+def _ran_samples(samples: Sequence[str], outcomes: Sequence[sandbox.Outcome]) -> Row:
+    known = bool(outcomes) and all(outcome.status != "not run" for outcome in outcomes)
+    passed = sum(outcome.status == "passed" for outcome in outcomes) if known else None
+    return {"samples": list(samples), "sampled_passed": passed}
+
+
+def _compared(answer: str, reference: str, as_code: bool) -> Row:
+    """Compare an answer with the reference, as programs or as prose; what does not apply is None."""
+    code = metrics.extract_code(answer) if as_code else ""
+    return {
+        "exact": metrics.exact(answer, reference),
+        "parses": metrics.parses(code) if as_code else None,
+        "same_program": syntax.same_program(code, metrics.extract_code(reference)) if as_code else None,
+        "has_fence": metrics.has_fence(answer) if as_code else None,
+        "squad_exact": None if as_code else prose.squad_exact(answer, reference),
+        "token_f1": None if as_code else prose.token_f1(answer, reference),
+        "rouge_l": None if as_code else prose.rouge_l(answer, reference),
+    }
+
+
+def _as_text(answer: str, row: Row) -> Row:
+    """Return what is scored of any answer: similarity, and what explains a regression."""
+    counts = metrics.chrf_counts(answer, row["answer"])
+    asked = next((turn["content"] for turn in reversed(row.get("prompt", [])) if turn["role"] == "user"), "")
+    return {
+        "chrf": float(metrics.chrf_of(np.array([counts], dtype=np.float64))[0]),
+        "chrf_counts": counts,
+        "length": len(answer),
+        "reference_length": len(row["answer"]),
+        "repetition": prose.repetition(answer),
+        "empty": not answer.strip(),
+        "echoes": prose.echoes(answer, asked),
+    }

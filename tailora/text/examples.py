@@ -272,14 +272,17 @@ def _completed(example: Row, row: SourceRow, carried: Carried, kept: Kept) -> Ro
             name = key
         kept.ids.add(known)
     extra = {new: row.values[old] for old, new in carried.names.items() if old in row.values and new not in example}
-    if "tests" in extra and not _are_tests(extra["tests"]):
+    if "tests" in extra and not are_tests(extra["tests"]):
         kept.unusable_tests += 1
         del extra["tests"]
     return {"id": name, "where": row.where, **example, **extra}
 
 
-def _are_tests(value: Any) -> bool:
-    """Say whether `value` is a list of expressions with the values that they must have."""
-    return isinstance(value, list) and all(
-        isinstance(case, dict) and isinstance(case.get("input"), str) and "expected" in case for case in value
-    )
+def are_tests(value: Any) -> bool:
+    """Say whether `value` is a list of expressions with the values that they must have, or of asserts as text."""
+    if not isinstance(value, list):
+        return False
+    texts = [case for case in value if isinstance(case, str)]
+    cases = [case for case in value if isinstance(case, dict) and isinstance(case.get("input"), str)]
+    are_asserts = not texts or any("assert" in text for text in texts)
+    return are_asserts and len(texts) + sum("expected" in case for case in cases) == len(value)

@@ -138,14 +138,20 @@ class Prompts:
         return Sample(tokens, [*(earlier if self.learns_every_answer else []), (start, len(tokens))])
 
     def encode_text(self, text: str, longest: int) -> list[Sample]:
-        """Cut plain text into windows of at most `longest` tokens that do not overlap; each token is a target once.
+        """Cut plain text into windows of at most `longest` tokens; each token is a target once.
 
-        A window begins with the begin token, or the end token where there is none, which is no target.
+        A window begins with the token before its targets, the first with the begin token, or the end token where there
+        is none; the last reaches back for as many as have room. These are the rolling windows of lm-evaluation-harness
+        for a model of `longest` - 1 tokens.
         """
-        first, tokens = self._begin or [self.tokenizer.eos_token_id], self._plain_tokens(text)
-        starts = range(0, len(tokens), longest - 1)
-        windows = [[*first, *tokens[start : start + longest - 1]] for start in starts]
-        return [Sample(window, [(1, len(window))]) for window in windows]
+        bos, tokens = self.tokenizer.bos_token_id, self._plain_tokens(text)
+        tokens = [self.tokenizer.eos_token_id if bos is None else bos, *tokens]
+        windows = []
+        for start in range(1, len(tokens), longest - 1):
+            stop = min(start + longest - 1, len(tokens))
+            first = max(0, stop - longest)
+            windows.append(Sample(tokens[first:stop], [(start - first, stop - first)]))
+        return windows
 
     def _read(self, turns: Turns) -> tuple[list[int], list[Span]]:
         """Return the tokens of `turns` up to where the answer begins, and the spans of the answers before it."""

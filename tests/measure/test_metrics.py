@@ -5,6 +5,7 @@ import itertools
 import math
 import warnings
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,6 +87,19 @@ def test_chrf_is_the_published_formula():
     assert metrics.chrf("", reference) == 0
 
 
+CODE_LIKE = st.text("ab (\n", max_size=12)
+
+
+@given(st.lists(st.tuples(CODE_LIKE, CODE_LIKE.filter(str.strip)), min_size=1, max_size=5))
+def test_chrf_equals_that_of_sacrebleu(rows):
+    from sacrebleu.metrics.chrf import CHRF
+
+    answers, references = map(list, zip(*rows, strict=True))
+    assert metrics.corpus_chrf(answers, references) == pytest.approx(CHRF().corpus_score(answers, [references]).score)
+    for answer, reference in rows:
+        assert metrics.chrf(answer, reference) == pytest.approx(CHRF().sentence_score(answer, [reference]).score)
+
+
 def test_corpus_chrf_of_one_row_is_its_sentence_chrf_and_of_many_is_not_their_mean():
     answers, references = ["print(1)", "x = 12345678"], ["print(2)", "return None"]
     single = [metrics.chrf(a, r) for a, r in zip(answers, references, strict=True)]
@@ -140,6 +154,14 @@ def test_pass_at_k_is_the_share_of_k_subsets_with_a_pass(n, c, k):
     subsets = list(itertools.combinations(range(n), k))
     share = sum(min(subset) < c for subset in subsets) / len(subsets)
     assert metrics.pass_at_k(n, c, k) == pytest.approx(share)
+
+
+@given(st.integers(1, 60).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))))
+def test_pass_at_k_equals_the_estimator_of_human_eval_and_evalplus(counts):
+    n, c, k = counts
+    # The numerically stable form that both programs use (Chen et al. 2021, figure 3).
+    theirs = 1.0 if n - c < k else 1.0 - np.prod(1.0 - k / np.arange(n - c + 1, n + 1))
+    assert metrics.pass_at_k(n, c, k) == pytest.approx(theirs, abs=1e-12)
 
 
 @pytest.mark.parametrize(("n", "c", "k"), [(0, 0, 1), (3, 4, 1), (3, -1, 1), (3, 1, 4), (3, 1, 0)])

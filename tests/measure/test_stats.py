@@ -1,6 +1,7 @@
 """The proof itself: known answers, independent references, and how often it cries wolf."""
 
 import dataclasses
+import itertools
 import json
 import math
 
@@ -10,7 +11,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tailora.measure.stats import compare_means, compare_ratios, wilson
+from tailora.measure.stats import compare_means, compare_ratios, compare_sums, holm, wilson
 
 OPPOSITE = {"better": "worse", "worse": "better", "no detectable difference": "no detectable difference"}
 
@@ -195,7 +196,7 @@ def test_base_against_itself_is_no_difference():
         assert (found.difference, found.ties, found.p_value) == (0, 60, 1)
         assert (found.low, found.high) == pytest.approx((0, 0), abs=1e-12)
         assert found.verdict == "no detectable difference"
-        assert found.detectable is None
+        assert (found.detectable is None) == (found.test != "exact McNemar")
 
 
 def test_a_planted_gain_of_20_points_at_200_rows_is_found():
@@ -218,6 +219,16 @@ def test_an_effect_as_large_as_detectable_is_found_in_about_80_of_100():
     effect *= math.sqrt(4000 / 50)  # the same spread at 50 rows
     found = [compare_means(np.zeros(50), rng.normal(effect, 1, 50), higher_is_better=True).verdict for _ in range(200)]
     assert 0.70 <= found.count("better") / 200 <= 0.90
+
+
+def test_a_share_below_six_rows_is_never_called_detectable():
+    quiet = [0] * 60
+    least = compare_means(quiet, quiet, higher_is_better=True, binary=True).detectable
+    rng = np.random.default_rng(16)
+    runs = [compare_means(quiet, rng.random(60) < least, higher_is_better=True, binary=True) for _ in range(400)]
+    assert [run.verdict for run in runs].count("better") / 400 == pytest.approx(0.8, abs=0.06)
+    assert all(run.detectable >= least for run in runs)
+    assert compare_means([0] * 5, [0] * 5, higher_is_better=True, binary=True).detectable is None
 
 
 def same(one, other, *, sign=1):
@@ -327,3 +338,93 @@ def test_columns_that_cannot_be_compared_are_refused(base, tuned, options):
 def test_a_row_without_tokens_is_refused():
     with pytest.raises(ValueError, match="positive"):
         compare_ratios([1, 1], [1, 0], [1, 1], [1, 1], aggregate=per_token, higher_is_better=False)
+
+
+def closed_testing(p_values):
+    """Adjust by the closure of Bonferroni's test, of which Holm's is the short form (Marcus, Peritz & Gabriel 1976)."""
+    together = range(len(p_values))
+    subsets = [s for size in range(1, len(p_values) + 1) for s in itertools.combinations(together, size)]
+    joint = {s: min(1.0, len(s) * min(p_values[i] for i in s)) for s in subsets}
+    return [max(p for s, p in joint.items() if i in s) for i in together]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_holm_is_the_closure_of_bonferroni(p_values):
+    assert holm(p_values) == pytest.approx(closed_testing(p_values))
+
+
+def test_holm_keeps_a_family_of_equals_quiet():
+    rng = np.random.default_rng(13)
+    families = rng.random((2000, 8))
+    false = sum(min(holm(family.tolist())) < 0.05 for family in families)
+    assert false / 2000 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 2000)
+
+
+def f1_counts(truth, predicted, labels=3):
+    """Return a row's counts of hits, predictions and truths per label."""
+    eye = np.eye(labels)
+    return np.concatenate([eye[truth] * (truth == predicted)[:, None], eye[predicted], eye[truth]], axis=1)
+
+
+def weighted_f1(sums):
+    hits, predicted, truth = np.split(sums, 3, axis=1)
+    f1 = np.divide(2 * hits, predicted + truth, out=np.zeros_like(hits), where=predicted + truth > 0)
+    return (f1 * truth).sum(axis=1) / truth.sum(axis=1)
+
+
+def classified(rng, rows, right=0.6):
+    truth = rng.integers(0, 3, rows)
+    return truth, np.where(rng.random(rows) < right, truth, rng.integers(0, 3, rows))
+
+
+def test_a_corpus_metric_has_the_value_of_scikit_learn_and_the_interval_of_scipy():
+    from sklearn.metrics import f1_score
+
+    rng = np.random.default_rng(14)
+    truth, base = classified(rng, 90)
+    tuned = np.where(rng.random(90) < 0.3, truth, base)
+
+    def of_confusion(truth, predicted):
+        table = np.bincount(truth * 3 + predicted, minlength=9).reshape(3, 3)
+        return float(2 * table.diagonal() / (table.sum(0) + table.sum(1)) @ table.sum(1)) / len(truth)
+
+    def statistic(truth, base, tuned):
+        return of_confusion(truth, tuned) - of_confusion(truth, base)
+
+    found = compare_sums(f1_counts(truth, base), f1_counts(truth, tuned), aggregate=weighted_f1, higher_is_better=True)
+    assert found.base == pytest.approx(f1_score(truth, base, average="weighted"))
+    assert found.tuned == pytest.approx(f1_score(truth, tuned, average="weighted"))
+    theirs = scipy.stats.bootstrap(
+        (truth, base, tuned), statistic, paired=True, method="percentile", vectorized=False, rng=rng
+    )
+    spread = float(theirs.standard_error)
+    assert (found.low, found.high) == pytest.approx(tuple(theirs.confidence_interval), abs=0.1 * spread)
+    assert found.verdict == "better" and found.test == "paired bootstrap"
+    assert (found.wins, found.losses) == (int((base != tuned).sum()), 0)
+
+
+def test_a_ratio_is_the_corpus_metric_of_two_sums():
+    columns = likelihoods(np.random.default_rng(15), 40, gain=0.1)
+    ratio = compare_ratios(*columns, aggregate=per_token, higher_is_better=False)
+    sums = compare_sums(
+        np.column_stack(columns[:2]), np.column_stack(columns[2:]),
+        aggregate=lambda sums: sums[:, 0] / sums[:, 1], higher_is_better=False,
+    )  # fmt: skip
+    assert dataclasses.asdict(ratio) == dataclasses.asdict(sums)
+
+
+def test_a_number_that_some_samples_do_not_have_has_no_interval():
+    counts = np.array(
+        [[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]]
+    )  # a third of the samples or so lacks the only row that counts
+    found = compare_sums(counts, counts, aggregate=lambda sums: sums[:, 0] / sums[:, 1], higher_is_better=True)
+    assert (found.low, found.high, found.verdict) == (None, None, "no detectable difference")
+    assert "have no value" in found.warning
+    with pytest.raises(ValueError, match="no value over these rows"):
+        compare_sums(counts[1:], counts[1:], aggregate=lambda sums: sums[:, 0] / sums[:, 1], higher_is_better=True)
+
+
+@pytest.mark.parametrize("tables", [([], []), ([[1.0]], [[1.0, 2.0]]), ([[math.nan]], [[1.0]]), ([1.0], [1.0])])
+def test_tables_of_counts_that_cannot_be_compared_are_refused(tables):
+    with pytest.raises(ValueError):
+        compare_sums(*tables, aggregate=lambda sums: sums[:, 0], higher_is_better=True)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tailora.model.head import Head, token_losses
+from tailora.model.head import Head, read_tokens, token_losses
 
 
 @pytest.mark.parametrize("count", [1, 127, 300])
@@ -25,3 +25,14 @@ def test_losses_and_their_gradient_are_those_of_full_logits(count: int, biased: 
 
 def test_no_token_has_no_loss() -> None:
     assert token_losses(Head(torch.randn(5, 2), None, None), torch.randn(0, 2), torch.zeros(0, dtype=int)).shape == (0,)
+
+
+@pytest.mark.parametrize("count", [1, 300])
+@pytest.mark.parametrize("cap", [None, 1.5])
+def test_reading_tokens_gives_their_losses_and_whether_they_were_the_likeliest(count: int, cap: float | None) -> None:
+    torch.manual_seed(count)
+    weight, hidden, targets = torch.randn(7, 4), torch.randn(count, 4), torch.randint(0, 7, (count,))
+    logits = hidden @ weight.T if cap is None else cap * torch.tanh(hidden @ weight.T / cap)
+    nats, right = read_tokens(Head(weight, None, cap), hidden, targets)
+    torch.testing.assert_close(nats, torch.nn.functional.cross_entropy(logits, targets, reduction="none"))
+    assert torch.equal(right, logits.argmax(-1) == targets)

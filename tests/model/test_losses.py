@@ -68,7 +68,7 @@ def by_the_book(model: Any, samples: list[Sample]) -> tuple[list[float], list[to
 
 
 def ours(model: Any, samples: list[Sample]) -> tuple[list[float], list[torch.Tensor]]:
-    nats, owner = token_nats(model, samples)
+    nats, owner, _ = token_nats(model, samples)
     nats.sum().backward()
     return [nats[owner == row].sum().item() for row in range(len(samples))], collected(model)
 

@@ -44,6 +44,10 @@ EFFECTS: dict[str, tuple[Any, str, str | None]] = {
     "lora.alpha": (8.0, ADAPTER, PREPARED),
     "lora.dropout": (0.5, ADAPTER, PREPARED),
     "lora.targets": (["q_proj"], ADAPTER, PREPARED),
+    "lora.method": ("rslora", ADAPTER, PREPARED),
+    "lora.init": ("pissa", ADAPTER, PREPARED),
+    "lora.plus": (16.0, ADAPTER, PREPARED),
+    "lora.top_layers": (1, ADAPTER, PREPARED),
     "train.epochs": (3, ADAPTER, PREPARED),
     "train.lr": (1e-3, ADAPTER, PREPARED),
     "train.batch_size": (5, ADAPTER, PREPARED),
@@ -54,6 +58,7 @@ EFFECTS: dict[str, tuple[Any, str, str | None]] = {
     "train.schedule": ("constant", ADAPTER, PREPARED),
     "evaluate.max_new_tokens": (3, PREDICTED, ADAPTER),
     "evaluate.rows": (5, PREDICTED, ADAPTER),
+    "evaluate.primary": ("chrF", "evaluate/comparison.json", PREDICTED),
 }
 ELSEWHERE = {
     "data.weights": "repeats training rows, in test_prepare",
@@ -61,6 +66,7 @@ ELSEWHERE = {
     "name": "names the folder of the run, in test_run",
     "task": "has one value so far",
     "model.trust_remote_code": "below",
+    "model.quantize": "holds the base in 4 bits, in model/test_quantized",
     "train.micro_tokens": "below: it must not change the result",
     "train.patience": "stops a training, in model/test_fit",
     "train.save_minutes": "decides when checkpoints are made, in model/test_fit; no result depends on it",
@@ -74,6 +80,11 @@ ELSEWHERE = {
     "evaluate.test_seconds": "below",
     "evaluate.test_memory_mb": "below",
     "evaluate.unsafe_exec": "below",
+    "evaluate.metrics": "adds scores, in tasks/test_own",
+    **dict.fromkeys(
+        ("evaluate.samples", "evaluate.temperature", "evaluate.seed"), "what is drawn is scored in tasks/test_generate"
+    ),
+    "evaluate.prompts": "asks more, and changes nothing of the rest, in test_evaluate",
 }
 
 

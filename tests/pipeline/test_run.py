@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from sacrebleu.metrics.chrf import CHRF
 from transformers import AutoModelForCausalLM
 
 from tailora.errors import DataError, ModelError, RunError
@@ -58,13 +60,17 @@ def test_every_aggregate_can_be_recomputed_from_the_predictions(finished: Path) 
     comparison = read(finished / "evaluate" / "comparison.json")
     both = {side: read(finished / "evaluate" / side / "predictions.jsonl") for side in ("base", "tuned")}
     assert [row["id"] for row in both["base"]] == [row["id"] for row in both["tuned"]]
+    test = {row["id"]: row for row in read(finished / "prepare" / "test.jsonl")}
     for side, rows in both.items():
         scores = read(finished / "evaluate" / side / "scores.json")
         by_hand = {
             "pass@1": sum(row["passed"] for row in rows) / len(rows),
             "answer NLL": sum(row["nats"] for row in rows) / sum(row["targets"] for row in rows),
             "bits per byte": sum(row["bits"] for row in rows) / sum(row["bytes"] for row in rows),
-            "chrF": sum(row["chrf"] for row in rows) / len(rows),
+            "chrF": CHRF()
+            .corpus_score([row["output"] for row in rows], [[test[row["id"]]["answer"] for row in rows]])
+            .score,
+            "token accuracy": sum(row["right"] for row in rows) / sum(row["targets"] for row in rows),
         }
         for name, value in by_hand.items():
             (entry,) = [m for m in comparison["metrics"] if (m["metric"], m["slice"]) == (name, "all")]
@@ -247,7 +253,8 @@ def _outside_fences(markdown: str) -> str:
 
 def test_forgetting_is_the_paired_cost_of_the_general_text(finished: Path, workshop: Path) -> None:
     entries = read(finished / "evaluate" / "comparison.json")["forgetting"]
-    assert [entry["slice"] for entry in entries] == ["all", "code", "english", "german"]
+    assert [entry["slice"] for entry in entries] == ["all", "code", "english", "german"] * 2
+    assert {entry["metric"] for entry in entries[4:]} == {"general text, tokens"}
     base = read(finished / "evaluate" / "base" / "general.jsonl")
     assert entries[0]["base"] == pytest.approx(sum(row["bits"] for row in base) / sum(row["bytes"] for row in base))
     # A toy model with random weights and one token a byte knows nothing: about log2(258) bits a byte.
@@ -295,7 +302,7 @@ def test_tests_that_were_not_run_leave_pass_at_1_absent_with_the_reason() -> Non
         for i in range(3)
     ]
     comparison = compare(METRICS, rows, rows)
-    assert comparison["absent"] == {"pass@1": f"the tests were not run: {tests['detail']}"}
+    assert comparison["absent"]["pass@1"] == f"the tests were not run: {tests['detail']}"
     assert comparison["primary"] == "bits per byte"
 
 
@@ -309,3 +316,32 @@ def test_39_a_tokenizer_with_tokens_that_the_model_does_not_know_is_refused(
     model.save_pretrained(base)
     with pytest.raises(ModelError, match="writes token 256, but the model has embeddings for 200 only"):
         train(make_recipe(**{"model.base": str(base)}), tmp_path / "runs")
+
+
+def test_the_users_own_prompts_stand_in_the_report_the_lost_ones_first(
+    finished: Path, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "toy")
+    asked = [
+        {"id": "1", "prompt": "Say hello", "expected": None, "base": "Hi", "tuned": "def", "regressed": None},
+        {"id": "2", "prompt": "Capital of <France>?", "expected": "Paris", "base": "Paris", "tuned": "x = 1",
+         "regressed": True},
+    ]  # fmt: skip
+    lines = "".join(json.dumps(row) + "\n" for row in asked)
+    (tmp_path / "toy" / "evaluate" / "prompts.jsonl").write_text(lines)
+    page = report(make_recipe(), tmp_path)
+    html = page.read_text("utf-8")
+    assert "1 of 2 prompts say what must be in the answer; 1 of them were lost by tuning" in html
+    assert html.index("Capital of &lt;France&gt;?") < html.index("Say hello")
+    assert "lost by tuning" in (page.parent / "report.md").read_text("utf-8")
+
+
+def test_the_report_holds_the_largest_gains_and_every_metric(finished: Path) -> None:
+    html = (finished / "report" / "report.html").read_text("utf-8")
+    comparison = read(finished / "evaluate" / "comparison.json")
+    for entry in comparison["metrics"]:
+        assert f"<td>{entry['metric']}</td>" in html
+    shown = comparison["largest"]
+    assert any(shown.values())
+    for row in (row for rows in shown.values() for row in rows):
+        assert row["id"] in html

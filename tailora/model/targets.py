@@ -1,0 +1,118 @@
+"""Which layers of a model get an adapter, by their names."""
+
+from typing import Any, NamedTuple
+
+from tailora import recipe
+from tailora.errors import ModelError
+
+# Their kernels read the weights of these layers and never call them, so an adapter there would never be trained. PEFT
+# refuses the first, and with it its own "all-linear", and takes the second.
+_NEVER_CALLED = {
+    name: {"out_proj", "dt_proj"} for name in ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
+}
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+
+
+class Stack(NamedTuple):
+    """The layers that a backbone runs one after another: the name of their list in the whole model, and the list."""
+
+    name: str
+    layers: Any
+
+
+def target_settings(model: Any, settings: recipe.Lora) -> dict[str, Any]:
+    """Return which layers of `model` get an adapter, as the keywords of a PEFT configuration.
+
+    Raises:
+        ModelError: when no layer has one of the names asked for, or there are fewer layers than `top_layers`.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    names = linear_layers(model) if settings.targets == "all-linear" else list(settings.targets)
+    layers = {n: m for n, m in model.named_modules() if any(n == name or n.endswith(f".{name}") for name in names)}
+    if not layers:
+        known = sorted(
+            {n.rpartition(".")[2] for n, m in model.named_modules() if getattr(m, "weight", None) is not None}
+        )
+        raise ModelError(f"lora.targets = {settings.targets!r}: no such module. Modules here: {', '.join(known)}.")
+    found: dict[str, Any] = {
+        "target_modules": names,
+        "fan_in_fan_out": any(isinstance(layer, Conv1D) for layer in layers.values()),
+    }
+    if settings.top_layers is not None:
+        found |= _top_settings(model, settings.top_layers)
+    return found
+
+
+def linear_layers(model: Any) -> list[str]:
+    """Name every linear layer of the backbone, so without any head, and without routers of experts.
+
+    Names are as short as they can be without naming another module. PEFT's own "all-linear" takes heads it does not
+    know by name, and fails where it refuses one of the layers it found.
+    """
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    backbone, head = set(model.base_model.modules()), model.get_output_embeddings()
+    never = _NEVER_CALLED.get(model.config.model_type, set())
+    chosen = {
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear | Conv1D)
+        and module in backbone
+        and module is not head
+        and name.rpartition(".")[2] not in never
+        and not _is_router(module, model.config)
+    }
+    others = {name for name, _ in model.named_modules()} - chosen
+    return sorted({_shortest(name, others) for name in chosen})
+
+
+def stacked_experts(model: Any) -> int:
+    """Return how many weights of the backbone lie in stacks of experts: no linear layers, so no adapter goes there."""
+    if not _experts(model.config):
+        return 0
+    return sum(weight.numel() for weight in model.base_model.parameters() if weight.dim() == 3)
+
+
+def _is_router(module: Any, config: Any) -> bool:
+    """Say whether a layer chooses among experts: it has an output for each of them."""
+    return getattr(module, "out_features", None) in _experts(config)
+
+
+def _experts(config: Any) -> set[int]:
+    """Return the number of experts of each layer by the configuration; empty for a model without any."""
+    return {getattr(config, name, None) or 0 for name in _EXPERTS} - {0, 1}
+
+
+def _shortest(name: str, others: set[str]) -> str:
+    """Return the shortest end of `name` that is no end of any of the `others`."""
+    parts = name.split(".")
+    ends = (".".join(parts[start:]) for start in range(len(parts) - 1, -1, -1))
+    return next(end for end in ends if not any(other == end or other.endswith(f".{end}") for other in others))
+
+
+def layer_stack(model: Any) -> Stack | None:
+    """Find the layers of the backbone of `model`, or None where there is no one list of them."""
+    import torch
+
+    count = getattr(model.config, "num_hidden_layers", None)
+    stacks = [
+        Stack(name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.ModuleList) and len(module) == count
+    ]
+    return min(stacks, key=lambda stack: stack.name.count("."), default=None)
+
+
+def _top_settings(model: Any, count: int) -> dict[str, Any]:
+    stack = layer_stack(model)
+    if stack is None:
+        raise ModelError("lora.top_layers: this model has no one list of layers; leave the key out.")
+    total = len(stack.layers)
+    if count > total:
+        raise ModelError(f"lora.top_layers = {count}: the model has {total} layers; give at most {total}.")
+    return {
+        "layers_to_transform": list(range(total - count, total)),
+        "layers_pattern": stack.name.rpartition(".")[2],
+    }

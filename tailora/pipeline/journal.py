@@ -1,0 +1,109 @@
+"""What a long stage has computed so far, on disk: a line for each batch, so that a killed one goes on after the last.
+
+The first line says what the values are made from; nothing else goes on with them.
+"""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from tailora import files
+from tailora.errors import RunError, Stopped
+from tailora.run import Stage, progress, stop_requests
+
+NAME = "journal.jsonl"
+_FORMAT = 1
+
+
+class Journal:
+    """Values by number, in parts with names; open it within `Stage` work that may be resumed."""
+
+    def __init__(self, stage: Stage, stop: Callable[[], int | None]) -> None:
+        self._path, self._stop = stage.folder / NAME, stop
+        self._parts: dict[str, dict[int, Any]] = {}
+        self._started, self._earlier = time.monotonic(), 0.0
+        lines = self._whole_lines(stage)
+        if lines:
+            _require_same(stage, lines[0])
+            for line in lines[1:]:
+                self._parts.setdefault(line["part"], {}).update(zip(line["numbers"], line["values"], strict=True))
+                self._earlier = line["seconds"]
+            stage.seconds += self._earlier
+        else:
+            self._append({"format": _FORMAT, "made_from": stage.made_from})
+
+    def known(self, part: str) -> Mapping[int, Any]:
+        """Return what an earlier process has computed of a part, by number."""
+        return MappingProxyType(self._parts.get(part, {}))
+
+    def collect(self, part: str, batches: Iterator[dict[int, Any]], total: int, verb: str) -> list[Any]:
+        """Take in the values of `batches` as they come, and return all `total` of the part in order.
+
+        Raises:
+            Stopped: after the batch in which a signal asked for it; everything up to there is saved.
+        """
+        found = self._parts.setdefault(part, {})
+        with progress(verb, total, len(found)) as advance:
+            for values in batches:
+                new = len(values.keys() - found.keys())
+                found |= values
+                seconds = round(self._earlier + time.monotonic() - self._started, 2)
+                self._append({"part": part, "numbers": [*values], "values": [*values.values()], "seconds": seconds})
+                advance(new)
+                if number := self._stop():
+                    raise Stopped(
+                        "stopped; what was computed is saved, and the same command goes on from there", number
+                    )
+        return [found[number] for number in range(total)]
+
+    def _append(self, row: files.Row) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(files.json_line(row))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _whole_lines(self, stage: Stage) -> list[Any]:
+        """Return the lines up to the first that is not whole, and remove what comes after."""
+        if not self._path.exists():
+            return []
+        lines, length = [], 0
+        with self._path.open("rb") as file:
+            for line in file:
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    break
+                if not line.endswith(b"\n"):
+                    break
+                lines.append(row)
+                length += len(line)
+        lost = self._path.stat().st_size - length
+        if lost:
+            os.truncate(self._path, length)
+            stage.say(f"the last {lost:,} bytes of {NAME} are not whole and were removed; they are computed again")
+        return lines
+
+
+@contextlib.contextmanager
+def journal(stage: Stage) -> Iterator[Journal]:
+    """Open the journal of a stage; the first SIGINT or SIGTERM within ends it after a whole batch.
+
+    Raises:
+        RunError: when it was begun with other values than `stage.made_from`; names the first that differs.
+    """
+    with stop_requests() as stop:
+        yield Journal(stage, stop)
+
+
+def _require_same(stage: Stage, header: Any) -> None:
+    made = {"journal format": header.get("format"), **header.get("made_from", {})}
+    for key, value in {"journal format": _FORMAT, **stage.made_from}.items():
+        if key not in made or made[key] != value:
+            raise RunError(
+                f"{stage.folder}: this evaluation was interrupted with {key} = {made.get(key)!r}, now it is {value!r}. "
+                'Put that back to go on with it, choose another name (name="…"), or start anew with --fresh.'
+            )

@@ -1,0 +1,187 @@
+"""Rows and adapters from outside: a run's adapter on another file, or an adapter of anyone's on any rows.
+
+Each such evaluation is a run of its own, with the stages prepare (rows, and what they share with the run's training
+rows) and evaluate, so it is resumed, locked and refused like any other and mixes with none.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tailora import files
+from tailora.errors import DataError, RecipeError, RunError
+from tailora.files import Row, RowFile
+from tailora.pipeline.evaluate import compare_variants, hash_of_adapter, read_comparison
+from tailora.recipe import Data, Recipe, parse_recipe
+from tailora.run import RUNS, Run, Stage
+from tailora.text import near
+from tailora.text.examples import Kept, spell, to_examples
+from tailora.text.programs import as_programs
+from tailora.text.read import Source, locate_source, read_rows
+
+FOLDER = "evaluate-on"
+_COLUMNS = ("prompt", "input", "answer")
+
+
+def recipe_on(recipe: Recipe, source: str, name: str | None = None, overrides: Sequence[str] = ()) -> Recipe:
+    """Return the recipe by which the adapter of `recipe` meets the rows of `source`; named after that when not named.
+
+    Columns are detected, but for those that `overrides` name ("data.prompt=question"): the others belong to the data
+    that the adapter was trained on.
+    """
+    asked = {override.partition("=")[0].strip() for override in overrides}
+    columns = {key: getattr(recipe.data, key) for key in _COLUMNS if f"data.{key}" in asked}
+    data = Data(source=source, unseen="", **columns)
+    evaluation = recipe.evaluate.model_copy(update={"prompts": []})
+    return recipe.model_copy(update={"name": name or _name_of(source), "data": data, "evaluate": evaluation})
+
+
+def recipe_of_adapter(
+    adapter: Path, base: str | None, source: str, name: str | None = None, overrides: Sequence[str] = ()
+) -> Recipe:
+    """Return the recipe by which any adapter is compared with its base, by default the one that its config names.
+
+    Raises:
+        RecipeError: when nothing names the base, or an override is wrong.
+        ModelError: when the adapter cannot be read.
+    """
+    from tailora.model.adapters import read_config
+
+    base = base or read_config(adapter).get("base_model_name_or_path")
+    if not base:
+        raise RecipeError(f"{adapter} does not say which base model it was trained on; name it with --base.")
+    values = {
+        "name": name or _name_of(str(adapter.resolve()), source),
+        "data": {"source": source, "unseen": ""},
+        "model": {"base": base},
+    }
+    return parse_recipe(values, "the command line", overrides)
+
+
+def _name_of(*parts: str) -> str:
+    stems = [Path(part.partition("#")[0]).name.partition(".")[0] for part in parts]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", "-on-".join(stems)).strip("-._")[:64] or "rows"
+
+
+def evaluate_on(folder: Path, recipe: Recipe, *, fresh: bool = False) -> tuple[Row, Run]:
+    """Compare base and tuned of the run in `folder` on the rows of `recipe`, which `recipe_on` makes.
+
+    The results lie in `<run>/evaluate-on/<name>/`. Rows that share something with the run's training rows are marked,
+    and every score is also given without them.
+
+    Raises:
+        RunError: when the run has no adapter yet, or the rows have changed since.
+        DataError: when the rows cannot be read.
+    """
+    owner = Run(folder, recipe)
+    for stage in ("prepare", "train"):
+        owner.require(stage)
+    trained = RowFile.open(folder / "prepare" / "train.jsonl")
+    return _evaluate(recipe, folder / FOLDER, folder / "train" / "adapter", trained, fresh)
+
+
+def evaluate_adapter(recipe: Recipe, adapter: Path, root: Path = RUNS, *, fresh: bool = False) -> tuple[Row, Run]:
+    """Compare the base of `recipe` with and without `adapter` on the rows of its data; nothing is trained.
+
+    The results lie in `<runs>/<name>/`. What the adapter was trained on is not known, so leaks are not looked for.
+
+    Raises:
+        ModelError: when the adapter cannot be read or does not fit the base.
+        DataError: when the rows cannot be read.
+    """
+    from tailora.model.adapters import read_config
+    from tailora.model.load import locate_base
+
+    read_config(adapter)
+    locate_base(recipe.model.base)
+    return _evaluate(recipe, root, adapter, None, fresh)
+
+
+def _evaluate(recipe: Recipe, root: Path, adapter: Path, trained: RowFile | None, fresh: bool) -> tuple[Row, Run]:
+    source = locate_source(recipe.data.shown(), "the rows to evaluate on")
+    run = Run.open(recipe, root, fresh=fresh)
+    if fresh:
+        run.forget("prepare")
+    made_from = {"rows": source.sha256(), "adapter": hash_of_adapter(adapter)}
+    with run.lock():
+        if not run.is_done("prepare"):
+            with run.stage("prepare") as stage:
+                _prepare(source, recipe.data, trained, stage)
+                stage.facts["made_from"] = made_from
+        if run.facts("prepare").get("made_from") != made_from:
+            raise RunError(
+                f"{run.folder}: rows or adapter have changed since this was begun; add --fresh to begin anew."
+            )
+        if not run.is_done("evaluate"):
+            compare_variants(run, adapter)
+    return read_comparison(run), run
+
+
+def _prepare(source: Source, data: Data, trained: RowFile | None, stage: Stage) -> None:
+    """Write the rows, and a card of what was kept, dropped, and shared with the training rows."""
+    kept = Kept()
+    rows = list(to_examples(as_programs(read_rows(source, kept.notices), kept.notices), data, str(source), kept))
+    if not rows:
+        raise DataError(f"{source}: none of its {kept.read:,} rows can be used: {', '.join(kept.dropped.counts)}.")
+    rows.sort(key=near.content_key)
+    leaks = _mark(rows, trained, stage.folder / "rows.jsonl")
+    files.write_jsonl(stage.folder / "test.jsonl", rows)
+    card = {
+        "sources": [{"path": str(source), "sha256": source.sha256()}],
+        "columns": {spell(columns): count for columns, count in kept.columns.most_common()},
+        "rows": {"read": kept.read, "kept": len(rows), "dropped": kept.dropped.total()},
+        "dropped": kept.dropped.card(),
+        "notices": kept.notices.card(),
+        "rows_with_tests": sum("tests" in row for row in rows),
+        "rows_with_unusable_tests": kept.unusable_tests,
+        "leaks": leaks,
+    }
+    files.write_json(stage.folder / "card.json", card)
+
+
+def _mark(rows: list[Row], trained: RowFile | None, path: Path) -> dict[str, int] | None:
+    """Give each row its cluster and what it shares with the training rows, in place; returns how many share what."""
+    both: Sequence[Any] = rows
+    if trained is not None:
+        both = RowFile.write(path, _each(rows, trained))
+    marks = near.mark(both)
+    groups = near.near_groups(both, marks)
+    for number, row in enumerate(rows):
+        row["cluster"] = marks.keys[groups.group[number]]
+    if trained is None:
+        return None
+    held_out, learned = range(len(rows)), range(len(rows), len(both))
+    found = near.leaks(both, marks, groups, learned, held_out)
+    for kind in near.KINDS[::-1]:
+        for number in found[kind]:
+            rows[number]["leaks"] = kind
+    path.unlink()
+    return {kind: len(numbers) for kind, numbers in found.items()}
+
+
+def _each(rows: Sequence[Row], others: Sequence[Row]) -> Iterator[Row]:
+    yield from rows
+    yield from others
+
+
+def lines_about(run: Run) -> list[str]:
+    """Return what was read and left out, what the rows share with training, and where the results lie, a line each."""
+    card = files.read_json(run.folder / "prepare" / "card.json")
+    rows = card["rows"]
+    lines = [
+        f"{rows['read']:,} rows read = {rows['kept']:,} kept + {rows['dropped']:,} dropped, "
+        f"{card['rows_with_tests']:,} of them with tests; columns: {'; '.join(card['columns'])}"
+    ]
+    lines += [f"dropped {entry['rows']:,}: {reason}" for reason, entry in card["dropped"].items()]
+    lines += [f"notice: {name}: {entry['rows']:,} rows" for name, entry in card["notices"].items()]
+    if card["rows_with_unusable_tests"]:
+        lines.append(f"{card['rows_with_unusable_tests']:,} rows bring tests that cannot be used")
+    return [*lines, _line_about_leaks(card["leaks"])]
+
+
+def _line_about_leaks(leaks: dict[str, int] | None) -> str:
+    if leaks is None:
+        return "the rows that the adapter was trained on are not known, so whether it has seen these is not checked"
+    found = ", ".join(f"{kind} {count:,}" for kind, count in leaks.items() if count)
+    return f"shared with the training rows: {found or 'nothing'}"

@@ -1,0 +1,59 @@
+"""Rows of program benchmarks in their own layouts → the columns that all rows have: prompt, answer, tests."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from tailora.text.read import SourceRow
+from tailora.text.records import Notices
+
+MBPP = "the layout of MBPP: the tests stand below the question, as its authors ask it"
+HUMANEVAL = "the layout of HumanEval: the question is to complete the function, the answer is all of it"
+
+
+def as_programs(rows: Iterable[SourceRow], notices: Notices) -> Iterator[SourceRow]:
+    """Yield rows of MBPP and HumanEval with prompt, answer and tests; others as they are. Each layout is noticed.
+
+    MBPP (Austin et al. 2021, arXiv 2108.07732, section 3): `text` or `prompt`, `code`, `test_list`, and what runs
+    before the tests, `test_setup_code` or `test_imports`. HumanEval (Chen et al. 2021, arXiv 2107.03374): `prompt`,
+    `canonical_solution`, `test`, `entry_point`.
+    """
+    for row in rows:
+        for notice, layout in ((MBPP, _mbpp), (HUMANEVAL, _humaneval)):
+            if values := layout(row.values):
+                notices.add(notice, row.where)
+                row = SourceRow(row.where, values)
+                break
+        yield row
+
+
+def _mbpp(values: dict[str, Any]) -> dict[str, Any] | None:
+    asked, tests = values.get("text") or values.get("prompt"), values.get("test_list")
+    if not (isinstance(asked, str) and isinstance(values.get("code"), str) and isinstance(tests, list) and tests):
+        return None
+    listed = "\n".join(map(str, tests))
+    before = [values.get("test_setup_code"), *(values.get("test_imports") or [])]
+    setup = [text for text in before if isinstance(text, str) and text.strip()]
+    return {
+        **_named(values),
+        "prompt": f"{asked}\nYour code should pass these tests:\n\n{listed}",
+        "answer": values["code"],
+        "tests": [*setup, *tests],
+    }
+
+
+def _humaneval(values: dict[str, Any]) -> dict[str, Any] | None:
+    wanted = ("prompt", "canonical_solution", "test", "entry_point")
+    if not all(isinstance(values.get(name), str) for name in wanted):
+        return None
+    stub = values["prompt"]
+    return {
+        **_named(values),
+        "prompt": f"Complete this function; write all of it, with its imports.\n\n```python\n{stub.rstrip()}\n```",
+        "answer": f"{stub}{values['canonical_solution']}",
+        "tests": [values["test"], f"check({values['entry_point']})"],
+    }
+
+
+def _named(values: dict[str, Any]) -> dict[str, Any]:
+    name = values.get("task_id", values.get("id"))
+    return {} if name is None else {"id": str(name)}

@@ -1,0 +1,257 @@
+"""The verdict is right on planted cases, from prediction rows to the sentences that people read."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from sacrebleu.metrics.chrf import CHRF
+from sklearn.metrics import f1_score
+
+from tailora.errors import RunError
+from tailora.measure.metrics import chrf_counts
+from tailora.pipeline import words
+from tailora.pipeline.compare import compare, compare_general, scores
+from tailora.tasks.base import Metric, with_primary
+from tailora.tasks.generate import METRICS
+
+PASS, BITS, PARSES, LENGTH = (
+    next(metric for metric in METRICS if metric.name == name)
+    for name in ("pass@1", "bits per byte", "parse rate", "length ratio")
+)
+NONE = "no detectable difference"
+
+
+def rows(
+    passed: Sequence[float], bits: Sequence[float] | None = None, **columns: Sequence[Any]
+) -> list[dict[str, Any]]:
+    """Return prediction rows with these scores; each row is a cluster of its own unless `cluster` says otherwise."""
+    count = len(passed)
+    columns = {"cluster": range(count), "slice": [None] * count, **columns}
+    return [
+        {
+            "id": f"row {i}", "prompt_hash": str(i), "passed": bool(passed[i]), "tests": {"status": "", "detail": ""},
+            "bits": float(bits[i]) if bits is not None else 8.0, "nats": 8.0, "bytes": 10, "targets": 4,
+            "parses": bool(passed[i]), **{name: column[i] for name, column in columns.items()},
+        }
+        for i in range(count)
+    ]  # fmt: skip
+
+
+def drawn(rng: np.random.Generator, chances: Any, ease: Any) -> list[dict[str, Any]]:
+    """Return rows of a model that passes row i with a chance of its own, at a likelihood of its own."""
+    count = len(chances)
+    return rows(rng.random(count) < chances, 10 * np.abs(ease + rng.normal(0, 0.3, count)) + 1)
+
+
+def pick(comparison: Any, metric: str, part: str = "all") -> Any:
+    (entry,) = [e for e in comparison["metrics"] if (e["metric"], e["slice"]) == (metric, part)]
+    return entry
+
+
+def test_of_200_comparisons_of_equals_at_most_7_percent_give_a_verdict() -> None:
+    rng = np.random.default_rng(2026)
+    by_primary = by_any_other = 0
+    for _ in range(200):
+        chances, ease = rng.beta(2, 2, 60), rng.normal(2, 0.4, 60)
+        comparison = compare((PASS, BITS, PARSES), drawn(rng, chances, ease), drawn(rng, chances, ease))
+        by_primary += comparison["verdict"] != NONE
+        by_any_other += any(e["verdict"] != NONE for e in comparison["metrics"] if e["metric"] != "pass@1")
+    assert by_primary <= 14
+    assert by_any_other <= 14  # the whole family of the other metrics together
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(0.2, "better"), (-0.2, "worse")])
+def test_20_points_at_200_rows_are_found_in_either_direction(shift: float, verdict: str) -> None:
+    rng = np.random.default_rng(7)
+    chances = rng.uniform(0.3, 0.7, 200)
+    ease = np.full(200, 2.0)
+    comparison = compare(METRICS, drawn(rng, chances, ease), drawn(rng, chances + shift, ease))
+    assert (comparison["primary"], comparison["verdict"]) == ("pass@1", verdict)
+    entry = pick(comparison, "pass@1")
+    assert entry["low"] < shift < entry["high"]
+    assert words.headline({**comparison, "rows": BUDGET})[0].startswith(f"tuned is {verdict} than base: pass@1")
+
+
+BUDGET = {"shortened": 0, "too_long": 0, "suggested": 0, "unknown": 0, "tokens": 1, "not_asked": 0}
+
+
+def test_no_detectable_difference_says_what_the_rows_could_have_shown() -> None:
+    rng = np.random.default_rng(8)
+    chances, ease = rng.uniform(0.3, 0.7, 60), np.full(60, 2.0)
+    comparison = compare(METRICS, drawn(rng, chances, ease), drawn(rng, chances, ease))
+    assert comparison["verdict"] == NONE
+    sentence = words.headline({**comparison, "rows": BUDGET})[0]
+    assert f"sees differences above about {100 * pick(comparison, 'pass@1')['detectable']:.1f} points" in sentence
+
+
+def test_only_the_primary_metric_keeps_its_p_as_it_is() -> None:
+    passed = np.arange(40) < 6  # six wins and no loss: p = 0.03125
+    base, tuned = rows([False] * 40), rows(passed)
+    names = ("parses", "second", "third")
+    for before, after, gained in zip(base, tuned, passed, strict=True):
+        before |= dict.fromkeys(names, False)
+        after |= dict.fromkeys(names, bool(gained))
+    others = [Metric(name, "binary", name, True) for name in names]
+    comparison = compare((PASS, *others), base, tuned)
+    assert comparison["verdict"] == "better"
+    assert pick(comparison, "pass@1")["p_adjusted"] == pytest.approx(2 / 2**6)
+    for name in names:
+        entry = pick(comparison, name)
+        assert entry["p_value"] == pytest.approx(2 / 2**6)
+        assert (entry["p_adjusted"], entry["verdict"]) == (pytest.approx(3 * 2 / 2**6), NONE)
+
+
+def test_the_first_metric_that_may_decide_and_has_a_value_gives_the_verdict() -> None:
+    base, tuned = rows([False] * 30, np.linspace(9, 12, 30)), rows([True] * 30, np.linspace(19, 23, 30))
+    assert compare(METRICS, base, tuned)["verdict"] == "better"
+    for row in base + tuned:
+        row |= {"passed": None, "tests": None}
+    comparison = compare(METRICS, base, tuned)
+    assert (comparison["primary"], comparison["verdict"]) == ("bits per byte", "worse")
+    assert "pass@1 is absent: no test row brings tests" in comparison["chosen"]
+    declared = compare(with_primary(METRICS, "parse rate"), base, tuned)
+    assert (declared["primary"], declared["verdict"], declared["chosen"]) == (
+        "parse rate",
+        "better",
+        "evaluate.primary",
+    )
+    missing = compare(with_primary(METRICS, "chrF"), base, tuned)
+    assert missing["primary"] == "bits per byte" and "chrF is absent" in missing["chosen"]
+
+
+def test_rows_without_any_score_are_refused() -> None:
+    with pytest.raises(RunError, match=r"no metric has a value.*parse rate"):
+        compare((PARSES,), [row | {"parses": None} for row in rows([1])], [row | {"parses": None} for row in rows([1])])
+
+
+def test_clusters_count_and_few_rows_are_warned_about() -> None:
+    cluster = [i // 10 for i in range(60)]
+    comparison = compare((PASS,), rows([False] * 60, cluster=cluster), rows([True] * 60, cluster=cluster))
+    entry = pick(comparison, "pass@1")
+    assert "only 6 independent groups in 60 test rows" in entry["warning"]
+    assert entry["test"] == "sign-flip permutation"
+
+
+def labelled(truth: Any, predicted: Any) -> list[dict[str, Any]]:
+    return [
+        {"id": str(i), "prompt_hash": "", "slice": None, "cluster": i, "label": int(t), "predicted": int(p)}
+        for i, (t, p) in enumerate(zip(truth, predicted, strict=True))
+    ]
+
+
+def counted(row: dict[str, Any]) -> list[float]:
+    """Return hits, predictions and truths per label of a row."""
+    hit, predicted, truth = ([0.0] * 3 for _ in range(3))
+    hit[row["label"]] = float(row["label"] == row["predicted"])
+    predicted[row["predicted"]] = truth[row["label"]] = 1.0
+    return hit + predicted + truth
+
+
+def weighted_f1(sums: Any) -> Any:
+    hits, predicted, truth = np.split(sums, 3, axis=1)
+    f1 = np.divide(2 * hits, predicted + truth, out=np.zeros_like(hits), where=predicted + truth > 0)
+    return (f1 * truth).sum(axis=1) / truth.sum(axis=1)
+
+
+WEIGHTED_F1 = Metric("weighted F1", "corpus", "predicted", True, read=counted, transform=weighted_f1, share=True)
+
+
+def test_a_corpus_metric_such_as_weighted_f1_is_that_of_scikit_learn() -> None:
+    rng = np.random.default_rng(3)
+    truth, base = rng.integers(0, 3, (2, 120))
+    tuned = np.where(rng.random(120) < 0.5, truth, base)
+    comparison = compare([WEIGHTED_F1], labelled(truth, base), labelled(truth, tuned))
+    entry = pick(comparison, "weighted F1")
+    assert entry["base"] == pytest.approx(f1_score(truth, base, average="weighted"))
+    assert entry["tuned"] == pytest.approx(f1_score(truth, tuned, average="weighted"))
+    assert (comparison["primary"], comparison["verdict"]) == ("weighted F1", "better")
+    assert scores([WEIGHTED_F1], labelled(truth, tuned))["weighted F1"] == pytest.approx(entry["tuned"])
+    assert json.loads(json.dumps(comparison, allow_nan=False)) == comparison
+
+
+def test_chrf_of_a_variant_is_that_of_its_corpus() -> None:
+    references = ["def f(x):\n    return x", "print(1)", "while True: pass"]
+    answers = {"base": ["def f", "x", "while"], "tuned": ["def f(y):\n    return y", "print(2)", "while 1: pass"]}
+    both = {
+        side: [
+            row | {"chrf_counts": chrf_counts(answer, reference)}
+            for row, answer, reference in zip(rows([0] * 3), texts, references, strict=True)
+        ]
+        for side, texts in answers.items()
+    }
+    entry = pick(compare(METRICS, both["base"], both["tuned"]), "chrF")
+    for side, texts in answers.items():
+        assert entry[side] == pytest.approx(CHRF().corpus_score(texts, [references]).score)
+        assert scores(METRICS, both[side])["chrF"] == pytest.approx(entry[side])
+
+
+def test_every_score_stands_for_clean_rows_too() -> None:
+    leaks = ["prompt" if i < 10 else None for i in range(40)]
+    base = rows([False] * 40, leaks=leaks)
+    tuned = rows([i < 20 for i in range(40)], leaks=leaks)
+    comparison = compare(METRICS, base, tuned)
+    assert comparison["clean"] == {"rows": 30, "of": 40}
+    for metric in ("pass@1", "bits per byte", "parse rate"):
+        assert pick(comparison, metric, "clean")["n"] == 30
+    assert pick(comparison, "pass@1", "clean")["tuned"] == pytest.approx(1 / 3)
+    assert scores(METRICS, tuned)["clean"]["pass@1"] == pytest.approx(1 / 3)
+    assert "clean" not in scores(METRICS, rows([1, 0]))
+
+
+def test_topics_are_compared_one_by_one_and_the_small_ones_counted() -> None:
+    topics = [f"topic {i % 15}" if i < 60 else "large" for i in range(100)]
+    base = rows([False] * 100, topic=topics)
+    tuned = rows([topic == "large" for topic in topics], topic=topics)
+    part = compare(METRICS, base, tuned)["breakdown"]["topic"]
+    assert len(part["entries"]) == 12 and part["others"] == {"groups": 4, "rows": 16}
+    assert [entry["n"] for entry in part["entries"]] == [40, *[4] * 11]
+    assert part["entries"][0]["verdict"] == "better"
+    assert {entry["verdict"] for entry in part["entries"][1:]} == {NONE}
+    (line,) = words._parts("topic", part)
+    quiet = compare(METRICS, base, base)["breakdown"]["topic"]
+    assert words._parts("topic", quiet)[0].startswith("by topic: no detectable difference on any of 12; 4 smaller")
+    assert line.startswith("by topic: better on large; no detectable difference on topic 0, topic 1")
+    assert "and 6 more; 4 smaller ones (16 rows) were not compared" in line
+
+
+def test_the_largest_gains_and_losses_are_named() -> None:
+    base = rows([False] * 6, [10, 10, 10, 10, 10, 10])
+    tuned = rows([False] * 6, [10, 40, 5, 1, 20, 10])
+    largest = compare((BITS,), base, tuned)["largest"]
+    assert [row["id"] for row in largest["gained"]] == ["row 3", "row 2"]
+    assert [row["id"] for row in largest["lost"]] == ["row 1", "row 4"]
+    assert [row["id"] for row in largest["unchanged"]] == ["row 0", "row 5"]
+    assert largest["lost"][0] == {"id": "row 1", "base": 1.0, "tuned": 4.0}
+
+
+def test_explanations_have_numbers_and_no_verdict() -> None:
+    base = rows([False] * 40, length=[300] * 40, reference_length=[100] * 40)
+    tuned = rows([False] * 40, length=[90] * 40, reference_length=[100] * 40)
+    comparison = compare((PASS, LENGTH), base, tuned)
+    (entry,) = comparison["explanations"]
+    assert (entry["base"], entry["tuned"]) == (pytest.approx(3), pytest.approx(0.9))
+    assert "verdict" not in entry and [e["metric"] for e in comparison["metrics"]] == ["pass@1"]
+    assert "answers: length ratio 3.000 → 0.900" in words.headline({**comparison, "rows": BUDGET})
+
+
+def general(bits: Sequence[float], right: Sequence[int]) -> list[dict[str, Any]]:
+    return [
+        {"id": i, "slice": "code" if i % 2 else "english", "cluster": i, "bits": float(b), "bytes": 10,
+         "right": r, "targets": 10}
+        for i, (b, r) in enumerate(zip(bits, right, strict=True))
+    ]  # fmt: skip
+
+
+def test_forgetting_is_flagged_above_2_percent_and_beyond_noise() -> None:
+    rng = np.random.default_rng(5)
+    bits, right = rng.uniform(20, 30, 40), rng.integers(3, 8, 40)
+    for factor, flagged in ((1.10, True), (1.01, False), (0.9, False)):
+        entries = compare_general(general(bits, right), general(bits * factor, right - 1))
+        total, accuracy = (e for e in entries if e["slice"] == "all")
+        assert total["flagged"] is flagged
+        assert total["forgotten"] == pytest.approx(factor - 1)
+        assert accuracy["difference"] == pytest.approx(-0.1) and accuracy["verdict"] == "worse"
+    noisy = compare_general(general(bits, right), general(bits + np.tile([14, -10], 20), right))
+    assert noisy[0]["forgotten"] > 0.02 and not noisy[0]["flagged"]

@@ -1,0 +1,53 @@
+"""Every method goes through the same recipe, to the same comparison."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tailora.pipeline import evaluate
+from tailora.recipe import Recipe
+
+MakeRecipe = Callable[..., Recipe]
+
+
+def read(path: Path) -> Any:
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lora.method": "dora"},
+        {"lora.method": "adalora", "train.epochs": 4, "train.lr": 3e-2},
+        {"lora.method": "full", "train.lr": 1e-3},
+        {"lora.init": "pissa", "lora.plus": 2.0},
+        {"lora.method": "rslora", "lora.init": "olora"},
+        {"lora.top_layers": 1, "train.lr": "auto"},
+    ],
+    ids=lambda changes: " ".join(f"{key}={value}" for key, value in changes.items()),
+)
+def test_a_method_trains_and_is_compared_with_the_untouched_base(
+    changes: dict[str, Any], make_recipe: MakeRecipe, finished: Path, tmp_path: Path
+) -> None:
+    comparison = evaluate(make_recipe(**changes), tmp_path)
+    facts = read(tmp_path / "toy" / "train" / "stage.json")
+    assert facts["fitted"]["best_val_loss"] < facts["fitted"]["first_val_loss"]
+    base = [row["nats"] for row in read(tmp_path / "toy" / "evaluate" / "base" / "predictions.jsonl")]
+    assert base == pytest.approx([row["nats"] for row in read(finished / "evaluate" / "base" / "predictions.jsonl")])
+    (entry,) = [m for m in comparison["metrics"] if (m["metric"], m["slice"]) == ("bits per byte", "all")]
+    assert entry["tuned"] < entry["base"]
+    if changes.get("lora.method") == "adalora":
+        assert len(set(facts["ranks"].values())) > 1
+    if changes.get("lora.method") == "full":
+        assert facts["weights"]["trainable"] == facts["weights"]["all"]
+    if "lora.top_layers" in changes:
+        assert (
+            facts["prefix"]["bytes"] > 0
+            and facts["lr"] == read(tmp_path / "toy" / "train" / "rates.json")["test"]["chosen"]
+        )
+        assert any("not tuned" in note for note in facts["notes"])
