@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tailora import machine
 from tailora.errors import ModelError, RecipeError, Stopped, TailoraError, plain
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def run_command(
 ) -> None:
     """Prepare, train, evaluate and report; finished stages are not done again."""
     overrides = _with_flags(overrides, {"data.strict": strict, "evaluate.unsafe_exec": unsafe_exec})
-    run = _open(recipe, overrides, runs, "prepare" if fresh else None)
+    run = _open(recipe, overrides, runs, "prepare" if fresh else None, trains=True)
     with run.lock():
         for verb in (_prepare, _train, _evaluate, _report):
             verb(run.recipe, runs)
@@ -69,13 +70,22 @@ def _stage_command(verb: str, act: Callable[["Recipe", Path], None], text: str) 
         recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFAULT_RUNS, fresh: Fresh = False
     ) -> None:
         needs = () if verb == "report" else ("data", "base")
-        act(_open(recipe, overrides, runs, verb if fresh else None, needs).recipe, runs)
+        act(_open(recipe, overrides, runs, verb if fresh else None, needs, trains=verb == "train").recipe, runs)
 
 
 def _open(
-    name: str, overrides: list[str] | None, runs: Path, again: str | None, needs: tuple[str, ...] = ("data", "base")
+    name: str,
+    overrides: list[str] | None,
+    runs: Path,
+    again: str | None,
+    needs: tuple[str, ...] = ("data", "base"),
+    *,
+    trains: bool = False,
 ) -> "Run":
-    """Load a recipe, check that what it `needs` exists, and open its run; forget stages that are to be done again."""
+    """Load a recipe, check that what it `needs` exists, and open its run; forget stages that are to be done again.
+
+    Of several processes the first goes on from here; the others help it where the command `trains`, and end.
+    """
     from tailora.model.load import locate_base
     from tailora.pipeline.prepare import locate_sources
     from tailora.recipe import load_recipe
@@ -83,6 +93,12 @@ def _open(
     from tailora.text.fixed import read_prompts
 
     recipe = load_recipe(name, overrides)
+    if machine.place().number:
+        if trains:
+            from tailora.pipeline import train
+
+            train(recipe, runs)
+        raise typer.Exit
     if "data" in needs:
         locate_sources(recipe.data)
     if "base" in needs:
@@ -205,10 +221,27 @@ def evaluate_command(  # noqa: PLR0913  (the options of a command)
         asked = load_recipe(recipe, words)
         _show_outside(*evaluate_on(runs / asked.name, recipe_on(asked, on, name, words), fresh=fresh))
     else:
-        _evaluate(_open(recipe, words, runs, "evaluate" if fresh else None).recipe, runs)
+        _evaluate(_open(recipe, words, runs, "evaluate" if fresh else None, trains=True).recipe, runs)
 
 
 _stage_command("report", _report, "Write report.html and report.md from the files of a finished run.")
+
+
+@app.command("plan")
+def plan_command(recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFAULT_RUNS) -> None:
+    """Try the real model on the longest rows, and say how much time and memory each stage will take; trains nothing."""
+    from rich.table import Table
+
+    from tailora.pipeline import plan
+    from tailora.pipeline.words import PLAN_HEADER, plan_cells
+
+    asked = _open(recipe, overrides, runs, None).recipe
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in PLAN_HEADER:
+        table.add_column(column, no_wrap=column != "what")
+    for cells in plan_cells(plan(asked, runs)):
+        table.add_row(*cells)
+    _console().print(table)
 
 
 @app.command()
@@ -315,17 +348,20 @@ def main() -> None:
     Exit codes: 0 done, 2 a mistake the user can mend, 1 ours, 130 interrupted, 143 terminated; after either of the
     last two the same command goes on.
     """
-    teller = logging.getLogger("tailora")
-    teller.setLevel(logging.INFO)
-    teller.addHandler(_Teller())
+    number = machine.place().number
+    if not number:  # of several processes the first speaks for all, and the others of their mistakes only
+        teller = logging.getLogger("tailora")
+        teller.setLevel(logging.INFO)
+        teller.addHandler(_Teller())
     try:
         app()
     except TailoraError as error:
         for problem in error.problems:
-            sys.stderr.write(f"error: {plain(problem)}\n")
+            sys.stderr.write(f"error: {f'process {number}: ' if number else ''}{plain(problem)}\n")
         sys.exit(2)
     except Stopped as stopped:
-        sys.stderr.write(f"{stopped}\n")
+        if not number:
+            sys.stderr.write(f"{stopped}\n")
         sys.exit(128 + stopped.signal)
     except KeyboardInterrupt:
         sys.exit(130)

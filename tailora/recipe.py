@@ -184,6 +184,15 @@ class Train(Section):
     recompute: bool = False
     """Compute the activations of each layer again on the way back instead of keeping them. Changes memory (less) and
     speed (a quarter less), not the result."""
+    memory_mb: int | None = Field(default=None, ge=1)
+    """Most memory that training on a processor may hold, in MiB; when it would need more, it is refused at its start.
+    What the machine and its containers have left when left out. On a GPU passes are made smaller instead."""
+    processes: int | None = Field(default=None, ge=1)
+    """How many processes train together, each on its own device; another number than were started is an error. As many
+    as `torchrun` started when left out."""
+    shard: bool = False
+    """Split the frozen base over the processes instead of keeping it whole in each. Changes memory (less) and speed
+    (less), not the result."""
     warm_up: float = Field(default=0.05, ge=0, lt=1)
     """Share of the steps in which the rate rises linearly, before `schedule` takes over."""
     schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
@@ -315,6 +324,8 @@ class Recipe(Section):
             'lora.method = "full" trains all layers; leave lora.top_layers out': full and lora.top_layers is not None,
             'lora.method = "full" trains all weights; leave lora.targets out': full and lora.targets != "all-linear",
             'lora.method = "full" cannot train a 4-bit base; leave model.quantize out': full and four_bit,
+            'train.shard splits frozen layers of floating-point weights; leave lora.method = "full", model.quantize and '
+            "lora.top_layers out": self.train.shard and (full or four_bit or lora.top_layers is not None),
         }
         found = [problem for problem, is_wrong in checks.items() if is_wrong]
         if found:

@@ -33,7 +33,7 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 
 # Keys that change no result: what was made with one value of them is not made again for another.
-NEUTRAL = ("train.save_minutes", "train.trackers")
+NEUTRAL = ("train.save_minutes", "train.trackers", "train.processes", "train.memory_mb")
 
 RUNS = Path("runs")
 
@@ -50,9 +50,13 @@ class Stage:
     """Called with each row of the log."""
     seconds: float = 0.0
     """Spent on it by earlier processes that were interrupted."""
+    writes: bool = True
+    """False in a process that only helps another: it keeps no log, says nothing and saves nothing."""
 
     def log(self, row: files.Row) -> None:
         """Append one row to the stage's `log.jsonl`."""
+        if not self.writes:
+            return
         with self._log.open("a", encoding="utf-8") as file:
             file.write(files.json_line(row))
         for listener in self.listeners:
@@ -60,7 +64,7 @@ class Stage:
 
     def log_bytes(self) -> int:
         """Return the length of the log, once that much of it is on disk."""
-        if not self._log.exists():
+        if not self.writes or not self._log.exists():
             return 0
         files.sync(self._log)
         return self._log.stat().st_size
@@ -75,6 +79,8 @@ class Stage:
 
     def say(self, line: str) -> None:
         """Tell the user something at once, and keep it among the facts."""
+        if not self.writes:
+            return
         self.facts.setdefault("notes", []).append(line)
         logging.getLogger(f"tailora.{self.folder.name.removesuffix('.partial')}").warning(line)
 
@@ -291,7 +297,7 @@ def progress(description: str, total: int, done: int = 0) -> Iterator[Callable[.
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", markup=False),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, disable=machine.place().number > 0 or not console.is_terminal) as bar:
         shown = bar.add_task(description, total=total, completed=done, note="")
 
         def advance(count: int = 1, note: str | None = None) -> None:

@@ -3,8 +3,11 @@
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from tailora import machine
 
 FAULTS = """
 import resource, torch
@@ -25,3 +28,71 @@ def test_freed_memory_is_used_again_without_asking_the_system() -> None:
         return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
 
     assert faults("assert machine.keep_freed_memory()") < 100 < faults("")
+
+
+def a_machine(root: Path, groups: str, files: dict[str, str]) -> Path:
+    """Write what the kernel would say: 8 GiB available, this process in `groups`, and the files of control groups."""
+    told = {"proc/meminfo": "MemTotal: 16777216 kB\nMemAvailable: 8388608 kB\n", "proc/self/cgroup": groups}
+    for name, text in (told | {f"sys/fs/cgroup/{name}": text for name, text in files.items()}).items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+GIB = 2**30
+V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+CONTAINERS: dict[str, tuple[str, dict[str, str], int]] = {
+    "none": ("", {}, 8 * GIB),
+    "version 2 without a limit": ("0::/job\n", {"job/memory.max": "max\n", "job/memory.current": "5\n"}, 8 * GIB),
+    "version 2": (
+        "0::/job\n",
+        {
+            "job/memory.max": f"{3 * GIB}\n", "job/memory.current": f"{2 * GIB}\n",
+            "job/memory.stat": f"anon 7\ninactive_file {GIB // 2}\n",
+        },
+        3 * GIB // 2,
+    ),
+    "a parent's limit": (
+        "0::/pod/job\n",
+        {
+            "pod/memory.max": f"{GIB}\n", "pod/memory.current": "0\n",
+            "pod/job/memory.max": f"{2 * GIB}\n", "pod/job/memory.current": "0\n",
+        },
+        GIB,
+    ),
+    "version 1": (
+        "9:name=systemd:/\n4:memory:/job\n0::/\n",
+        {f"memory/job/{V1[0]}": f"{2 * GIB}\n", f"memory/job/{V1[1]}": f"{GIB}\n"},
+        GIB,
+    ),
+    "version 1 without a limit": (
+        "4:memory:/\n",
+        {f"memory/{V1[0]}": "9223372036854771712\n", f"memory/{V1[1]}": f"{GIB}\n"},
+        8 * GIB,
+    ),
+    "more than its limit": (
+        "0::/job\n",
+        {"job/memory.max": f"{GIB}\n", "job/memory.current": f"{2 * GIB}\n"},
+        0,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_available_memory_is_that_of_the_machine_or_of_its_tightest_container(container: str, tmp_path: Path) -> None:
+    groups, files, left = CONTAINERS[container]
+    assert machine.available_memory_bytes(a_machine(tmp_path, groups, files)) == left
+
+
+def test_what_a_system_does_not_say_is_not_made_up(tmp_path: Path) -> None:
+    assert machine.available_memory_bytes(tmp_path) is None
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="read from Linux's files")
+def test_a_limit_on_addresses_counts_as_memory() -> None:
+    code = (
+        "import resource; from tailora import machine; free = machine.available_memory_bytes();"
+        f"resource.setrlimit(resource.RLIMIT_AS, ({2 * GIB}, {2 * GIB}));"
+        f"print(machine.available_memory_bytes() < min(free, {2 * GIB}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"

@@ -2,11 +2,14 @@
 
 Losses arrive as a sum and a count and are divided once, so no result depends on how rows were cut into micro-batches.
 The loop can be stopped at any moment, also by force, and goes on from its newest checkpoint to the same weights.
+Several processes may run it together, each with its part of every step and of validation (`devices`).
 """
 
+import itertools
 import math
+import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,15 +17,20 @@ from tailora import machine, recipe
 from tailora.errors import RunError, Stopped
 from tailora.model import checkpoint
 from tailora.model.adalora import Ranks
+from tailora.model.devices import Devices, is_sharded
+from tailora.model.forecast import Forecast, Held, Memory, Pace, forecast_lines, grown, needed
 from tailora.model.lora import rate_groups
 from tailora.model.losses import micro_batches
 from tailora.model.schedule import rate
-from tailora.run import Stage, progress, stop_requests
+from tailora.model.trial import approach, count_tokens, refuse
+from tailora.run import Stage, progress, stop_requests, tell
 from tailora.text.batches import epoch_batches
 from tailora.text.prompts import Sample
 
 _MOST_BAD = 3  # steps in a row that are not finite: one may be a freak row, three are not
 _MOST_NAMED = 20
+_TRIAL_SECONDS = 3.0  # in which steps are timed before the start
+_MOST_OVER_PLAN = 1.07  # of the peak that was foretold, before freed memory is given back
 
 T = TypeVar("T")
 
@@ -35,6 +43,7 @@ class LossSum(NamedTuple):
 
 
 Loss = Callable[[Any, list[Sample]], LossSum]
+Passes = Iterator[tuple[list[Sample], bool]]
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,8 @@ class Fitted:
     skipped: int
     tokens: int
     seconds: float
+    peak_bytes: int
+    """Most memory held up to the end, as in `Forecast`."""
 
 
 @dataclass
@@ -102,7 +113,10 @@ def fit(
     steps_an_epoch = math.ceil(len(train) / settings.batch_size)
     steps = settings.epochs * steps_an_epoch
     training = _Training(model, loss, settings, stage, steps)
-    training.try_out(train, val)
+    forecast = training.try_out(train, val)
+    stage.facts["plan"] = asdict(forecast)
+    for line in forecast_lines(forecast) if stage.writes else ():
+        tell("train", line)
     training.begin()
     here = training.position
 
@@ -118,6 +132,18 @@ def fit(
                 advance(note=note)
             training.validate(val)
     return training.finish()
+
+
+def foretell(
+    model: Any, train: Sequence[Sample], val: Sequence[Sample], loss: Loss, settings: recipe.Train, stage: Stage
+) -> Forecast:
+    """Say what `fit` would need, from the same trial; leaves the weights as they are.
+
+    Raises:
+        RunError: when it needs more memory than may be held.
+    """
+    steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
+    return _Training(model, loss, settings, stage, steps).try_out(train, val)
 
 
 class _Training:
@@ -139,25 +165,94 @@ class _Training:
         )
         self.position = Position(settings.micro_tokens)
         self.stop: Callable[[], int | None] = lambda: None
+        self.devices = Devices.here()
+        self.planned_bytes = math.inf
         self.started = self.saved = time.monotonic()
 
-    def try_out(self, train: Sequence[Sample], val: Sequence[Sample]) -> None:
-        """Pass the longest rows of training and validation through the model: what needs too much memory fails now."""
+    def try_out(self, train: Sequence[Sample], val: Sequence[Sample]) -> Forecast:
+        """Take steps on the largest pass and on the first rows, and take them back: says what training will need.
+
+        Raises:
+            RunError: when that is more memory than may be held; says what to change.
+        """
+        started, limit = time.monotonic(), _memory_limit(self.settings)
+        rows, before = self._largest_pass(train), machine.resident_bytes()
+        if machine.device() == "cpu" and limit is not None:
+            measured = approach(self._try_pass, rows)
+            self._require_memory(rows, measured, limit)
+            self._try_pass(rows)
+            self._require_memory(rows, [*measured, Held(count_tokens(rows), machine.held_memory_bytes())], limit)
+        else:  # a GPU says when it is full, and the passes are halved
+            self._try_pass(rows)
+        pace = self._pace(train, val)
+        _fill(self.weights, self.best)
+        self.optimizer.state.clear()
+        held = machine.held_memory_bytes()
+        peak = grown(held, before) if machine.device() == "cpu" else held
+        forecast = self._forecast(train, val, pace, time.monotonic() - started, Memory(peak, limit))
+        self.planned_bytes = forecast.peak_bytes
+        return forecast
+
+    def _largest_pass(self, train: Sequence[Sample]) -> list[Sample]:
+        """Return the rows of the largest pass that a step can hold."""
+        longest = _longest(train, self.settings.batch_size)
+        passes = micro_batches(self.model, longest, self.position.micro_tokens)
+        return max(passes, key=count_tokens)
+
+    def _require_memory(self, rows: list[Sample], measured: list[Held], limit: int) -> None:
+        if len(measured) > 1 and needed(count_tokens(rows), measured) > limit:
+            raise refuse(self.model, self.settings, rows, measured, limit)
+
+    def _try_pass(self, rows: list[Sample]) -> None:
+        self._try_step(rows * self.devices.count)  # the same in each process
+
+    def _try_step(self, samples: Sequence[Sample]) -> None:
         self.model.train()
-        self._accumulate(_longest(train, self.settings.batch_size))
+        self._accumulate(samples)
+        self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self._validation_loss(_longest(val, 1))
+
+    def _pace(self, train: Sequence[Sample], val: Sequence[Sample]) -> Pace:
+        """Time the first steps, for as long as a trial may take but one at least, and a part of validation."""
+        started, tokens = time.monotonic(), 0
+        for rows in epoch_batches(len(train), self.settings.batch_size, self.settings.seed, 1):
+            samples = [train[row] for row in rows]
+            self._try_step(samples)
+            tokens += count_tokens(samples)
+            if self.devices.highest(int(time.monotonic() - started > _TRIAL_SECONDS)):
+                break
+        middle = time.monotonic()
+        part = val[: self.settings.batch_size]
+        self._validation_loss(part)
+        return Pace((middle - started) / tokens, (time.monotonic() - middle) / count_tokens(part))
+
+    def _forecast(
+        self, train: Sequence[Sample], val: Sequence[Sample], pace: Pace, took: float, memory: Memory
+    ) -> Forecast:
+        epochs, tokens = self.settings.epochs, count_tokens(train)
+        validation = (epochs + 1) * count_tokens(val) * pace.validation
+        return Forecast(
+            peak_bytes=memory.peak_bytes,
+            limit_bytes=memory.limit_bytes,
+            seconds=epochs * tokens * pace.step + validation,
+            validation_seconds=validation,
+            steps=epochs * math.ceil(len(train) / self.settings.batch_size),
+            tokens_an_epoch=tokens,
+            tokens_per_second=1 / pace.step,
+            validation_pace=pace.validation,
+            trial_seconds=took,
+        )
 
     def begin(self) -> None:
         """Go on from the newest checkpoint, or else begin with an empty log and save that, to see that it works."""
-        import torch
-
-        torch.manual_seed(self.settings.seed)
-        found = checkpoint.newest(self.stage)
+        found = self.devices.tell(_load(checkpoint.newest(self.stage)) if self.devices.first else None)
         if found:
-            self._restore(found)
+            self._restore(*found)
         else:
-            self.stage.cut_log(0)
+            _fill(self.weights, self.devices.tell(self.best))  # the first weights of all are those of the first process
+            self.best = _copy(self.weights)
+            if self.devices.first:
+                self.stage.cut_log(0)
             self.save()
         self.stage.seconds = self.position.seconds
         self.started = time.monotonic() - self.position.seconds
@@ -178,6 +273,7 @@ class _Training:
         here.step, here.taken = here.step + 1, here.taken + 1
         here.tokens += sum(len(sample.tokens) for sample in samples)
         here.seconds = time.monotonic() - self.started
+        self._keep_to_plan()
         if finite:
             here.bad = []
             for group in self.optimizer.param_groups:
@@ -192,6 +288,14 @@ class _Training:
         self.optimizer.zero_grad(set_to_none=True)
         speed = here.tokens / here.seconds
         return f"loss {nats / targets:.3f}  {speed:,.0f} tokens/s  {machine.held_memory_bytes() / 2**30:.1f} GiB"
+
+    def _keep_to_plan(self) -> None:
+        """Give freed memory back when more is held than was foretold.
+
+        Kept for the next pass, it lies in pieces that rows of other lengths do not fit into, and grows by half or more.
+        """
+        if machine.device() == "cpu" and machine.resident_bytes() > _MOST_OVER_PLAN * self.planned_bytes:
+            machine.give_back_freed_memory()
 
     def _skip(self, rows: list[int], loss: float, norm: float) -> None:
         here = self.position
@@ -226,6 +330,7 @@ class _Training:
                 + (f"Lower train.lr (now {self.settings.lr})." if here.epoch else "The base model itself is broken.")
             )
         self.stage.log({"split": "val", "step": here.step, "epoch": here.epoch, "loss": loss})
+        self._keep_to_plan()
         shared_out = self.ranks.is_shared_out(here.step)
         here.without_gain += shared_out
         if shared_out and (here.best_val_loss is None or loss < here.best_val_loss):
@@ -255,6 +360,7 @@ class _Training:
             skipped=here.skipped,
             tokens=here.tokens,
             seconds=here.seconds,
+            peak_bytes=machine.held_memory_bytes(),
         )
 
     def save_if_due(self, last: bool) -> None:
@@ -264,34 +370,36 @@ class _Training:
         self._stop_if_asked()
 
     def save(self) -> None:
-        """Save a checkpoint of this place."""
+        """Save a checkpoint of this place; the first process does, since all of them hold the same."""
+        if not self.devices.first:
+            return
         self.position.log_bytes = self.stage.log_bytes()
         groups = {
             "weights": _copy(self.weights),
             "best": self.best,
             "optimizer": self._optimizer_state(),
-            "random": _random_state(),
             "ranks": self.ranks.state(),
         }
         checkpoint.save(self.stage, self.position.name, asdict(self.position), groups)
         self.saved = time.monotonic()
 
-    def _restore(self, found: checkpoint.Checkpoint) -> None:
-        self.position = here = Position(**found.position)
-        self.stage.cut_log(here.log_bytes)
-        _fill(self.weights, found.load("weights"))
-        _fill(self.best, found.load("best"))
-        self._fill_optimizer(found.load("optimizer"))
-        self.ranks.restore(found.load("ranks"))
-        _set_random_state(found.load("random"))
+    def _restore(self, position: dict[str, Any], saved: dict[str, checkpoint.Tensors]) -> None:
+        self.position = here = Position(**position)
+        if self.devices.first:
+            self.stage.cut_log(here.log_bytes)
+        _fill(self.weights, saved["weights"])
+        _fill(self.best, saved["best"])
+        self._fill_optimizer(saved["optimizer"])
+        self.ranks.restore(saved["ranks"])
         self.stage.say(f"goes on after step {here.step}, in epoch {max(1, here.epoch)} of {self.settings.epochs}")
 
     def _stop_if_asked(self) -> None:
-        """Save and raise Stopped when a signal has come; may be called wherever no step is half done."""
-        number = self.stop()
-        if number is None:
+        """Save and raise Stopped when a signal has come to any process; called by all, where no step is half done."""
+        number = self.devices.highest(self.stop() or 0)
+        if not number:
             return
         self.save()
+        self.devices.wait()  # a launcher that sees one of them end ends the others
         raise Stopped(f"stopped and saved after step {self.position.step}; the same command goes on from there", number)
 
     def _optimizer_state(self) -> dict[str, Any]:
@@ -308,69 +416,140 @@ class _Training:
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
     def _accumulate(self, samples: Sequence[Sample]) -> tuple[float, int]:
-        return self._within_memory(samples, lambda tokens: accumulate(self.model, samples, self.loss, tokens))
+        """Leave the gradient of the mean loss per target token over `samples` on the weights of every process.
+
+        Returns the summed nats and the number of targets.
+        """
+        import torch
+
+        def work(tokens: int) -> float:
+            torch.manual_seed(self._dropout_seed())
+            return accumulate(self.model, samples, self.loss, tokens, self.devices)[0]
+
+        nats = self._within_memory(samples, work)
+        self.devices.add_gradients(list(self.weights.values()))
+        (nats,) = self.devices.add(nats)
+        return nats, sum(sample.targets for sample in samples)
+
+    def _dropout_seed(self) -> int:
+        """Return a pure function of seed, step and process: dropout needs no state of its own in a checkpoint."""
+        return random.Random(f"{self.settings.seed}/{self.position.step}/{self.devices.number}").getrandbits(63)
 
     def _validation_loss(self, samples: Sequence[Sample]) -> float:
-        def measure(tokens: int) -> float:
-            return validate(self.model, samples, self.loss, tokens, self._stop_if_asked)
+        def work(tokens: int) -> LossSum:
+            return _loss_sum(_passes(self.model, samples, tokens, self.devices), self.model, self.loss, self.stop)
 
-        return self._within_memory(samples, measure)
+        nats, targets = self.devices.add(*self._within_memory(samples, work))
+        self._stop_if_asked()  # then the sum may lack rows
+        return nats / targets
 
     def _within_memory(self, samples: Sequence[Sample], work: Callable[[int], T]) -> T:
-        """Do `work` with `train.micro_tokens`, halved as often as the GPU runs out of memory; the batch stays whole."""
+        """Do `work` with `train.micro_tokens`, halved as often as memory runs out; the batch stays whole."""
         import torch
 
         while True:
-            random = _random_state()
+            done = None
             try:
-                return work(self.position.micro_tokens)
-            except torch.OutOfMemoryError:
-                pass  # until the handler is left, its traceback holds the tensors that fill the memory
+                done = work(self.position.micro_tokens)
+            except RuntimeError as error:
+                if not _is_out_of_memory(error):
+                    raise
+                if is_sharded(self.model):  # the others wait for this one within a layer, and cannot be asked
+                    raise self._too_long(samples) from None
+            # Until the handler is left, its traceback holds the tensors that fill the memory.
+            if not self.devices.highest(int(done is None)):
+                assert done is not None
+                return done
             self.optimizer.zero_grad(set_to_none=True)
             torch.cuda.empty_cache()
-            _set_random_state(random)
             self._halve(samples)
+
+    def _too_long(self, samples: Sequence[Sample]) -> RunError:
+        smaller = "train.micro_tokens, " if is_sharded(self.model) else ""
+        return RunError(
+            f"a row of {len(_longest(samples, 1)[0].tokens):,} tokens does not fit into memory. "
+            f"Lower {smaller}model.max_length or lora.rank, or choose a smaller base model."
+        )
 
     def _halve(self, samples: Sequence[Sample]) -> None:
         now = self.position.micro_tokens
         if all(len(batch) == 1 for batch in micro_batches(self.model, samples, now)):
-            raise RunError(
-                f"a row of {len(_longest(samples, 1)[0].tokens):,} tokens does not fit into the memory of the GPU. "
-                "Lower model.max_length or lora.rank, or choose a smaller base model."
-            )
+            raise self._too_long(samples)
         self.position.micro_tokens = now // 2
         self.stage.say(f"out of memory: train.micro_tokens {now:,} → {now // 2:,}; optimizer steps hold the same rows")
 
 
-def accumulate(model: Any, samples: Sequence[Sample], loss: Loss, micro_tokens: int) -> tuple[float, int]:
-    """Add the gradient of the mean loss per target token over `samples`; returns the summed nats and the count."""
+def accumulate(
+    model: Any, samples: Sequence[Sample], loss: Loss, micro_tokens: int, devices: Devices | None = None
+) -> tuple[float, int]:
+    """Add to the gradient of the mean loss per target token over `samples` what the part of this process adds.
+
+    Returns the summed nats of that part, and the number of targets in all parts. Without `devices` the part is all.
+    """
     targets = sum(sample.targets for sample in samples)
     total = 0.0
-    for batch in micro_batches(model, samples, micro_tokens):
+    for batch, idle in _passes(model, samples, micro_tokens, devices or Devices()):
         part = loss(model, batch)
-        (part.nats / targets).backward()
-        total += part.nats.item()
+        (part.nats * 0 if idle else part.nats / targets).backward()
+        total += 0.0 if idle else part.nats.item()
     return total, targets
 
 
-def validate(
-    model: Any,
-    samples: Sequence[Sample],
-    loss: Loss,
-    micro_tokens: int,
-    between: Callable[[], None] = lambda: None,
-) -> float:
-    """Return the loss over all `samples` in nats per target token; `between` is called before each micro-batch."""
+def validate(model: Any, samples: Sequence[Sample], loss: Loss, micro_tokens: int) -> float:
+    """Return the loss over all `samples` in nats per target token."""
+    nats, targets = _loss_sum(_passes(model, samples, micro_tokens, Devices()), model, loss, lambda: None)
+    return float(nats / targets)
+
+
+def _loss_sum(passes: Passes, model: Any, loss: Loss, stop: Callable[[], int | None]) -> LossSum:
+    """Return the loss of `passes`, left early when `stop` returns a signal."""
     import torch
 
     model.eval()
+    in_step = is_sharded(model)
     nats, targets = 0.0, 0
-    with torch.inference_mode():
-        for batch in micro_batches(model, samples, micro_tokens):
-            between()
+    # What FSDP puts together in inference mode could not be trained with afterwards.
+    with torch.no_grad() if in_step else torch.inference_mode():
+        for batch, idle in passes:
+            if stop() and not in_step:
+                break
             part = loss(model, batch)
-            nats, targets = nats + part.nats.item(), targets + part.targets
-    return nats / targets
+            if not idle:
+                nats, targets = nats + part.nats.item(), targets + part.targets
+    return LossSum(nats, targets)
+
+
+def _passes(model: Any, samples: Sequence[Sample], micro_tokens: int, devices: Devices) -> Passes:
+    """Yield the micro-batches of this process, and whether they are idle and must not count.
+
+    Processes that share layers have to pass through them equally often: who has done its part passes a row idly.
+    """
+    batches = list(micro_batches(model, devices.own(samples), micro_tokens))
+    rounds = devices.highest(len(batches)) if is_sharded(model) else len(batches)
+    idle = [samples[0]]
+    for batch, _ in itertools.zip_longest(batches, range(rounds)):
+        yield batch or idle, batch is None
+
+
+def _load(found: checkpoint.Checkpoint | None) -> tuple[dict[str, Any], dict[str, checkpoint.Tensors]] | None:
+    """Return the position and the tensors of a checkpoint."""
+    if found is None:
+        return None
+    return found.position, {group: found.load(group) for group in ("weights", "best", "optimizer", "ranks")}
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    import torch
+
+    # On a processor an allocation fails only under limits such as `ulimit -v`, and the error has no class of its own.
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _memory_limit(settings: recipe.Train) -> int | None:
+    """Return the bytes that this process may hold, or None where the system does not say."""
+    if settings.memory_mb is not None:
+        return settings.memory_mb * 2**20
+    return machine.memory_limit_bytes()
 
 
 def _longest(samples: Sequence[Sample], count: int) -> list[Sample]:
@@ -384,19 +563,3 @@ def _copy(weights: dict[str, Any]) -> dict[str, Any]:
 def _fill(weights: dict[str, Any], saved: dict[str, Any]) -> None:
     for name, weight in weights.items():
         weight.data.copy_(saved[name])
-
-
-def _random_state() -> dict[str, Any]:
-    """Return the state of every generator that dropout may draw from."""
-    import torch
-
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"cpu": torch.get_rng_state(), **{f"cuda-{number}": state for number, state in enumerate(devices)}}
-
-
-def _set_random_state(saved: dict[str, Any]) -> None:
-    import torch
-
-    torch.set_rng_state(saved["cpu"])
-    if torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([saved[f"cuda-{number}"] for number in range(len(saved) - 1)])

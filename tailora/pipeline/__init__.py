@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from tailora.pipeline.evaluate import evaluate
+from tailora.pipeline.plan import plan
 from tailora.pipeline.prepare import prepare
 from tailora.pipeline.report import report
 from tailora.pipeline.train import train
 from tailora.recipe import Recipe
 from tailora.run import RUNS, Run
 
-__all__ = ["evaluate", "prepare", "report", "run", "train"]
+__all__ = ["evaluate", "plan", "prepare", "report", "run", "train"]
 
 
 def run(recipe: Recipe, root: Path = RUNS) -> Path:

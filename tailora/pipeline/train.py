@@ -3,15 +3,18 @@
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, NamedTuple
 
 from tailora import files, machine
 from tailora.errors import ModelError, RunError
+from tailora.files import Row
+from tailora.model.devices import Devices, check_launch, dismiss, joined, shard, weights_here
 from tailora.pipeline.prepare import prepare
 from tailora.pipeline.words import budget_lines
 from tailora.recipe import Recipe
 from tailora.recipe import Train as TrainSettings
 from tailora.run import RUNS, Run, Stage, tell
+from tailora.tasks.base import Task
 from tailora.text.prompts import Sample
 from tailora.text.split import Splits
 from tailora.track import check_trackers, trackers
@@ -20,10 +23,25 @@ from tailora.track import check_trackers, trackers
 _LEARNED = ("train", "val")
 
 
+class _Job(NamedTuple):
+    """What the first process tells the others that train with it."""
+
+    keys: dict[str, Any]
+    labels: Row | None
+    """The classes of a classifier, as prepare has written them."""
+    lr: Any
+    base: str
+    path: Any
+    train: list[Sample]
+    val: list[Sample]
+    ids: list[str]
+
+
 def train(recipe: Recipe, root: Path = RUNS) -> Run:
     """Fine-tune the base model of `recipe` with LoRA; the adapter lands in `<run>/train/adapter/`.
 
-    Returns at once when that is done, and goes on from the newest checkpoint when it was interrupted.
+    Returns at once when that is done, and goes on from the newest checkpoint when it was interrupted. Of several
+    processes that a launcher started, the first does everything and the others only help it to train.
 
     Raises:
         ModelError: when the base model cannot be loaded.
@@ -33,55 +51,96 @@ def train(recipe: Recipe, root: Path = RUNS) -> Run:
     """
     from tailora.model.load import locate_base
 
+    if machine.place().number:
+        return _help(recipe, root)
     run = Run.open(recipe, root)
     if run.is_done("train"):
+        dismiss()
         return run
+    check_launch(recipe.train)
     with run.lock():
         locate_base(recipe.model.base)
         check_trackers(recipe.train.trackers)
         splits = prepare(recipe, root)
-        with run.stage("train", resume=True) as stage:
-            _train(run, splits, stage)
+        with run.stage("train", resume=True) as stage, joined() as group:
+            _train(run, splits, stage, group)
         files.remove_folder(run.folder / "train" / "checkpoints")  # only now: killed before, they are still needed
     return run
 
 
-def _train(run: Run, splits: Splits, stage: Stage) -> None:
-    from tailora.model import checkpoint, load
+def _train(run: Run, splits: Splits, stage: Stage, group: Devices) -> None:
+    from tailora.model import checkpoint
     from tailora.model.fit import fit
-    from tailora.model.lora import adalora_ranks, add_lora, count_weights
-    from tailora.model.losses import recompute_activations
-    from tailora.model.targets import stacked_experts
-    from tailora.tasks import task_for
+    from tailora.model.lora import adalora_ranks
+    from tailora.tasks import read_labels
 
     recipe = run.recipe
     stage.made_from |= {f"{name} rows": files.sha256(run.folder / "prepare" / f"{name}.jsonl") for name in _LEARNED}
     checkpoint.newest(stage)  # one that cannot be continued is refused before the model is loaded
+    model, tokenizer, task, samples, ids = set_up(run, splits, stage)
+    stage.facts["processes"] = group.count
+    stage.made_from |= stage.facts["fingerprints"]
+    _save_adapter(model, tokenizer, stage)  # what cannot be saved fails now, not in the end
+    settings = _with_rate(model, samples["train"], task.loss, recipe.train, stage)
+    base, path = stage.facts["fingerprints"]["base"], stage.facts["path"]["name"]
+    labels = read_labels(recipe, run.folder)
+    group.tell(_Job(_trained_by(recipe), labels, settings.lr, base, path, samples["train"], samples["val"], ids))
+    if recipe.train.shard:
+        shard(model, group)
+    stage.facts["weights"]["here"] = weights_here(model)
+    with trackers(recipe.train.trackers, recipe.name, stage.folder, recipe.keys()) as stage.listeners:
+        fitted = fit(model, samples["train"], samples["val"], task.loss, settings, stage, ids)
+    stage.facts |= {"fitted": asdict(fitted), "lr": settings.lr}
+    if ranks := adalora_ranks(model):
+        stage.facts["ranks"] = ranks
+        tell(
+            "train",
+            f"ranks: {min(ranks.values())} to {max(ranks.values())} by layer, {mean(ranks.values()):.1f} on average",
+        )
+    lengths = ({"prompt": len(s.tokens) - s.targets, "answer": s.targets} for s in samples["train"])
+    files.write_jsonl(stage.folder / "lengths.jsonl", lengths)
+    _save_adapter(model, tokenizer, stage)
+    files.write_text(stage.folder / "adapter" / "README.md", _model_card(recipe, stage.facts))
+
+
+class Ready(NamedTuple):
+    """All that training needs: a model with adapters, what belongs to it, and samples that fit, by split."""
+
+    model: Any
+    tokenizer: Any
+    task: Any
+    samples: dict[str, list[Sample]]
+    ids: list[str]
+
+
+def set_up(run: Run, splits: Splits, stage: Stage) -> Ready:
+    """Load the model and encode the rows; what is found out goes to the user and to the facts of `stage`."""
+    from tailora.model import load
+    from tailora.model.lora import count_weights
+    from tailora.model.targets import stacked_experts
+    from tailora.tasks import task_for
+
+    recipe = run.recipe
     machine.keep_freed_memory()
+    machine.keep_few_kernels()
     task = task_for(recipe, run.folder)
     tokenizer = task.prompts.tokenizer
     model = task.load(recipe.model)
     base = load.base_fingerprint(model)
     longest = task.longest(model, recipe.model)
     fitting = {name: task.fit(getattr(splits, name), longest, name) for name in _LEARNED}
-    train_samples, val_samples = (part.samples for part in fitting.values())
-    _refuse_strange_tokens(train_samples, model)
+    samples = {name: part.samples for name, part in fitting.items()}
+    _refuse_strange_tokens(samples["train"], model)
     budgets = {name: asdict(part.budget) for name, part in fitting.items()}
     for line in budget_lines(budgets, task.prompts.remarks(), recipe.task):
         tell("train", line)
-    model = add_lora(model, recipe.lora, recipe.train.seed)
+    model, path = _adapted(model, task, recipe, recipe.train.path, samples["train"])
     if recipe.lora.method != "full" and (experts := stacked_experts(model)):
         stage.say(f"{experts:,} weights of experts lie in stacks, which are no linear layers: they get no adapter")
-    load.freeze_dtype(model, recipe.model)
-    path = task.choose_path(model, recipe.train)
     if path.why:
         stage.say(f"losses on the {path.name} path: {path.why}")
-    if path.pads:
-        load.choose_attention(model, max(len(sample.tokens) for sample in train_samples))
-    if recipe.train.recompute:
-        recompute_activations(model)
     if recipe.lora.top_layers and recipe.task == "generate":
-        _keep_prefix(model, [*train_samples, *val_samples], stage)
+        _keep_prefix(model, [*samples["train"], *samples["val"]], stage)
     stage.facts |= {
         "device": machine.device(),
         "fingerprints": {"base": base, "prompts": task.prompts.fingerprint()},
@@ -92,23 +151,65 @@ def _train(run: Run, splits: Splits, stage: Stage) -> None:
     }
     if recipe.task == "classify":
         stage.facts |= {"labels": task.prompts.names, "head": model.tailora_head, "untrained": model.tailora_untrained}
-    stage.made_from |= stage.facts["fingerprints"]
-    _save_adapter(model, tokenizer, stage)  # what cannot be saved fails now, not in the end
-    ids = [row["id"] for row in fitting["train"].rows]
-    with trackers(recipe.train.trackers, recipe.name, stage.folder, recipe.keys()) as stage.listeners:
-        settings = _with_rate(model, train_samples, task.loss, recipe.train, stage)
-        fitted = fit(model, train_samples, val_samples, task.loss, settings, stage, ids)
-    stage.facts |= {"fitted": asdict(fitted), "lr": settings.lr}
-    if ranks := adalora_ranks(model):
-        stage.facts["ranks"] = ranks
-        tell(
-            "train",
-            f"ranks: {min(ranks.values())} to {max(ranks.values())} by layer, {mean(ranks.values()):.1f} on average",
-        )
-    lengths = ({"prompt": len(s.tokens) - s.targets, "answer": s.targets} for s in train_samples)
-    files.write_jsonl(stage.folder / "lengths.jsonl", lengths)
-    _save_adapter(model, tokenizer, stage)
-    files.write_text(stage.folder / "adapter" / "README.md", _model_card(recipe, stage.facts))
+    return Ready(model, tokenizer, task, samples, [row["id"] for row in fitting["train"].rows])
+
+
+def _adapted(model: Any, task: Task, recipe: Recipe, wish: Any, samples: list[Sample]) -> tuple[Any, Any]:
+    """Return a base model with adapters, ready to be trained on `samples`, and the path of its losses."""
+    from tailora.model import load
+    from tailora.model.lora import add_lora
+    from tailora.model.losses import recompute_activations
+
+    model = add_lora(model, recipe.lora, recipe.train.seed)
+    load.freeze_dtype(model, recipe.model)
+    path = task.choose_path(model, recipe.train.model_copy(update={"path": wish}))
+    if path.pads:
+        load.choose_attention(model, max(len(sample.tokens) for sample in samples))
+    if recipe.train.recompute:
+        recompute_activations(model)
+    return model, path
+
+
+def _help(recipe: Recipe, root: Path) -> Run:
+    """Train with the first process, which alone reads rows and writes the run; return its run."""
+    from tailora.model import load
+    from tailora.model.fit import fit
+    from tailora.tasks import make_task
+
+    check_launch(recipe.train)
+    run = Run(root / recipe.name, recipe)
+    with joined() as group:
+        job: _Job | None = group.tell(None)
+        if job is None:
+            return run
+        _refuse_other_job(job, recipe)
+        machine.keep_freed_memory()
+        machine.keep_few_kernels()
+        task = make_task(recipe, job.labels)
+        model = task.load(recipe.model)
+        if load.base_fingerprint(model) != job.base:
+            raise ModelError(f"model.base: {recipe.model.base} is another model here than in the first process.")
+        model, _ = _adapted(model, task, recipe, job.path, job.train)
+        if recipe.train.shard:
+            shard(model, group)
+        settings = recipe.train.model_copy(update={"lr": job.lr})
+        fit(model, job.train, job.val, task.loss, settings, Stage(run.folder, writes=False), job.ids)
+    return run
+
+
+def _trained_by(recipe: Recipe) -> dict[str, Any]:
+    """Return the values that all processes must share; data and bases may lie elsewhere."""
+    return {
+        key: value
+        for key, value in recipe.keys().items()
+        if key.startswith(("lora.", "train.", "model.dtype", "model.quantize"))
+    }
+
+
+def _refuse_other_job(job: _Job, recipe: Recipe) -> None:
+    for key, value in _trained_by(recipe).items():
+        if job.keys[key] != value:
+            raise RunError(f"this process was started with {key} = {value!r}, the first one with {job.keys[key]!r}.")
 
 
 def _save_adapter(model: Any, tokenizer: Any, stage: Stage) -> None:

@@ -3,9 +3,14 @@
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tailora import files
 from tailora.files import Row
+from tailora.model.forecast import gib, time_text
+
+if TYPE_CHECKING:
+    from tailora.pipeline.plan import Plan
 
 CONFINED = {
     "jail": "in a jail of Landlock and seccomp",
@@ -17,6 +22,7 @@ _MOST_NAMES = 5
 _LONGEST_NAME = 40
 
 COMPARISON_HEADER = ("metric", "rows", "base", "tuned", "difference", "95 % interval", "p", "verdict")
+PLAN_HEADER = ("stage", "time", "memory", "what")
 SHORT_HEADER = ("metric", "rows", "base", "tuned", "difference (95 % interval)", "verdict")
 
 
@@ -156,9 +162,37 @@ def training_lines(run: Path) -> list[str]:
         f"validation loss {fitted['first_val_loss']:.3f} → {fitted['best_val_loss']:.3f} nats per "
         f"{'row' if facts['recipe']['task'] == 'classify' else 'token'} (kept: {kept})",
     ]
+    planned = facts["plan"]
+    lines.append(
+        f"planned {time_text(planned['seconds'])} and {gib(planned['peak_bytes'])}, "
+        f"used {time_text(fitted['seconds'])} and {gib(fitted['peak_bytes'])}"
+    )
     if fitted["skipped"]:
         lines.append(f"{fitted['skipped']:,} steps were skipped: their loss or gradient was not finite")
     return lines
+
+
+def plan_cells(plan: "Plan") -> list[tuple[str, str, str, str]]:
+    """Return a line of cells for each stage of a plan, under `PLAN_HEADER`."""
+    train, weights, rows = plan.train, plan.weights, plan.rows
+    room = "" if train.limit_bytes is None else f" of {gib(train.limit_bytes)}"
+    kept = ", ".join(f"{name} {count:,}" for name, count in rows.items())
+    learning = (
+        f"{weights['trainable']:,} of {weights['all']:,} weights ({weights['trainable'] / weights['all']:.2%}), "
+        f"{train.tokens_an_epoch:,} tokens an epoch, {train.steps:,} steps, {train.tokens_per_second:,.0f} tokens/s, "
+        f"validation {time_text(train.validation_seconds)}, trial {time_text(train.trial_seconds)}"
+    )
+    answering = "at most, and the programs of answers: base answers in full length, tuned as long as the references"
+    return [
+        ("prepare", "done", "", f"rows: {kept}"),
+        ("train", _left(plan.train_seconds), f"{gib(train.peak_bytes)}{room}", learning),
+        ("evaluate", _left(plan.evaluate_seconds), gib(plan.evaluate_bytes), answering),
+        ("report", "not measured", "", "some seconds"),
+    ]
+
+
+def _left(seconds: float) -> str:
+    return f"about {time_text(seconds)}" if seconds else "done"
 
 
 def budget_lines(budgets: dict[str, Row], remarks: list[str], task: str = "generate") -> list[str]:

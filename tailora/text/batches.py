@@ -1,6 +1,7 @@
 """Samples → batches: the order of an epoch, and micro-batches within a budget of tokens. Knows no tensors."""
 
 import bisect
+import heapq
 import random
 from collections.abc import Iterator, Sequence
 
@@ -69,3 +70,17 @@ def packed_batches(samples: Sequence[Sample], most_tokens: int) -> Iterator[list
         batches[number].append(sample)
         bisect.insort(rooms, (room - len(sample.tokens), number))
     yield from batches
+
+
+def even_parts(samples: Sequence[Sample], count: int) -> list[list[Sample]]:
+    """Split samples into `count` parts of about as many tokens; a part may be empty.
+
+    The longest first, each goes to the part that has least (at most 4/3 of the best largest part; Graham 1969).
+    """
+    parts: list[list[Sample]] = [[] for _ in range(count)]
+    loads = [(0, number) for number in range(count)]
+    for sample in sorted(samples, key=lambda s: -len(s.tokens)):
+        load, number = heapq.heappop(loads)
+        parts[number].append(sample)
+        heapq.heappush(loads, (load + len(sample.tokens), number))
+    return parts

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailora.text.batches import epoch_batches, packed_batches, padded_batches
+from tailora.text.batches import epoch_batches, even_parts, packed_batches, padded_batches
 from tailora.text.prompts import Sample
 
 LENGTHS = st.lists(st.integers(1, 50), max_size=40)
@@ -78,3 +78,14 @@ def test_packed_batches_stay_within_the_budget_and_are_opened_only_when_no_earli
 def test_packed_batches_are_near_the_fewest_possible(lengths: list[int], budget: int) -> None:
     count = len(list(packed_batches(samples_of(lengths), budget)))
     assert count <= 2 * sum(lengths) / budget + 1  # two batches in a row are more than one budget full
+
+
+@given(lengths=st.lists(st.integers(1, 300), max_size=40), count=st.integers(1, 5))
+def test_parts_hold_every_sample_once_and_are_as_even_as_promised(lengths: list[int], count: int) -> None:
+    samples = [Sample([number] * length, [(0, 1)]) for number, length in enumerate(lengths)]
+    parts = even_parts(samples, count)
+    assert len(parts) == count
+    assert sorted(s.tokens[0] for part in parts for s in part) == list(range(len(lengths)))
+    # The sample that made the largest part went where least lay, which was at most the mean.
+    largest = max(sum(len(s.tokens) for s in part) for part in parts)
+    assert largest <= sum(lengths) / count + max(lengths, default=0)
