@@ -342,6 +342,7 @@ class Recipe(Section):
             "model.quantize": self.model.quantize is not None,
             "evaluate.prompts": bool(self.evaluate.prompts),
             "evaluate.metrics": bool(self.evaluate.metrics),
+            "evaluate.samples": self.evaluate.samples > 0,
         }
         asked = [key for key, is_asked in later.items() if is_asked]
         if self.task == "classify" and asked:

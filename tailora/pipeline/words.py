@@ -276,8 +276,12 @@ def _parts(column: str, part: Row) -> list[str]:
 
 
 def _some(names: list[str]) -> str:
-    shown = ", ".join(" ".join(name.split())[:_LONGEST_NAME] for name in names[:_MOST_NAMES])
+    shown = ", ".join(map(_one_line, names[:_MOST_NAMES]))
     return shown if len(names) <= _MOST_NAMES else f"{shown} and {len(names) - _MOST_NAMES:,} more"
+
+
+def _one_line(name: str) -> str:
+    return " ".join(name.split())[:_LONGEST_NAME]
 
 
 def _clean(clean: Row) -> str:
@@ -346,10 +350,16 @@ def _sentence(entry: Row) -> str:
         f"{verdict}{where}: {entry['metric']} {format_value(entry, entry['base'])} → "
         f"{format_value(entry, entry['tuned'])}, difference {format_interval(entry)}, n = {entry['n']:,}"
     )
+    if entry["verdict"] == "no detectable difference" and _leaves_out_zero(entry):
+        text += f"; the interval leaves out zero, but p = {entry['p_adjusted']:.3f}"
     if entry["verdict"] == "no detectable difference" and entry["detectable"] is not None:
         seen = f"{100 * entry['detectable']:.1f} points" if entry["share"] else format_value(entry, entry["detectable"])
         text += f"; this test set sees differences above about {seen}"
     return f"{text} ({entry['warning']})" if entry["warning"] else text
+
+
+def _leaves_out_zero(entry: Row) -> bool:
+    return entry["low"] is not None and (entry["low"] > 0 or entry["high"] < 0)
 
 
 def comparison_cells(entries: Iterable[Row]) -> Iterator[tuple[str, ...]]:
@@ -380,7 +390,7 @@ def short_cells(comparison: Row) -> Iterator[tuple[str, ...]]:
 
 def _short(entry: Row) -> tuple[str, ...]:
     return (
-        entry["metric"] if entry["by"] == "all" else f"  {entry['slice']}",
+        entry["metric"] if entry["by"] == "all" else f"  {_one_line(entry['slice'])}",
         f"{entry['n']:,}",
         format_value(entry, entry["base"]),
         format_value(entry, entry["tuned"]),
