@@ -77,7 +77,7 @@ def _evaluating(recipe: Recipe, ready: Ready, test: Any, forecast: Forecast) -> 
 
 
 def _labelling(recipe: Recipe, ready: Ready, test: Any, forecast: Forecast) -> float:
-    """Return the seconds that base, tuned and the linear probe take to read texts; fitting baselines is not measured."""
+    """Return the seconds that base, tuned and the linear probe take to read texts; the fits are not measured."""
     longest = ready.task.longest(ready.model, recipe.model)
     asked = ready.task.fit(list(test[: recipe.evaluate.rows]), longest, "test").samples
     reading = 3 * sum(len(sample.tokens) for sample in asked)
