@@ -285,6 +285,8 @@ def _one_line(name: str) -> str:
 
 
 def _clean(clean: Row) -> str:
+    if clean["rows"] is None:
+        return "what the adapter was trained on is not known, so no row was looked for there"
     if clean["rows"] == clean["of"]:
         return f"all {clean['of']:,} rows are clean: none shares a question or a telling answer with train"
     if not clean["rows"]:
