@@ -105,10 +105,14 @@ def _train(run: Run, splits: Splits, stage: Stage) -> None:
             "train",
             f"ranks: {min(ranks.values())} to {max(ranks.values())} by layer, {mean(ranks.values()):.1f} on average",
         )
-    lengths = ({"prompt": len(s.tokens) - s.targets, "answer": s.targets} for s in train_samples)
-    files.write_jsonl(stage.folder / "lengths.jsonl", lengths)
+    files.write_jsonl(stage.folder / "lengths.jsonl", map(_length, train_samples))
     _save_adapter(model, tokenizer, stage)
     files.write_text(stage.folder / "adapter" / "README.md", _model_card(recipe, stage.facts))
+
+
+def _length(sample: Sample) -> files.Row:
+    answer = sample.targets if sample.label is None else 0  # a label is no token
+    return {"prompt": len(sample.tokens) - answer, "answer": answer}
 
 
 def _save_adapter(model: Any, tokenizer: Any, stage: Stage) -> None:
