@@ -17,11 +17,12 @@ from tailora.pipeline.words import format_value, headline
 from tailora.recipe import Recipe, parse_recipe
 
 _WORDS = {
-    "animals": ["otter", "heron", "badger", "lizard", "falcon", "beetle", "salmon", "hare"],
-    "weather": ["thunder", "drizzle", "frost", "breeze", "hail", "sunshine", "fog", "gale"],
+    "animals": ["otter", "heron", "badger", "lizard", "falcon", "beetle"],
+    "weather": ["thunder", "drizzle", "frost", "breeze", "hail", "fog"],
+    "tools": ["hammer", "chisel", "spanner", "pliers", "ladder", "anvil"],
+    "food": ["bread", "lentils", "cheese", "carrot", "honey", "walnut"],
 }
-_PLACES = ["harbour", "valley", "bridge", "meadow", "village", "forest", "quarry", "island", "market", "station"]
-_ROWS = 84
+_ROWS = 96
 
 
 def selftest(folder: Path) -> Iterator[tuple[str, str]]:
@@ -65,7 +66,7 @@ def _recipe(task: str, source: Path, base: Path) -> Recipe:
             "data": {"source": str(source), "val": 0.2, "test": 0.35},
             "model": {"base": str(base), "dtype": "float32"},
             "lora": {"rank": 4},
-            "train": {"epochs": 8, "lr": 1e-2, "batch_size": 8},
+            "train": {"epochs": 12, "lr": 1e-2, "batch_size": 8},
             "evaluate": {"max_new_tokens": 8},
         },
         "selftest",
@@ -77,14 +78,11 @@ def _questions() -> list[Row]:
 
 
 def _sentences() -> list[Row]:
-    numbers = random.Random(0)
-    rows = []
+    numbers, rows = random.Random(0), []
     for i in range(_ROWS):
-        label = list(_WORDS)[i % 2]
-        seen = [numbers.choice(_WORDS[label]) for _ in range(3)]
-        places = [f"{numbers.choice(_PLACES)}" for _ in range(3)]
-        text = f"{seen[0]} near the {places[0]}, {seen[1]} by the {places[1]} and {seen[2]} over the {places[2]} {i}"
-        rows.append({"text": text, "label": label})
+        label = list(_WORDS)[i % len(_WORDS)]
+        one, other, third = numbers.sample(_WORDS[label], 3)
+        rows.append({"text": f"{one}, {other} and {third}, number {i}", "label": label})
     return rows
 
 

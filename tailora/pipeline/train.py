@@ -97,8 +97,7 @@ def _train(run: Run, splits: Splits, stage: Stage, group: Devices) -> None:
             "train",
             f"ranks: {min(ranks.values())} to {max(ranks.values())} by layer, {mean(ranks.values()):.1f} on average",
         )
-    lengths = ({"prompt": len(s.tokens) - s.targets, "answer": s.targets} for s in samples["train"])
-    files.write_jsonl(stage.folder / "lengths.jsonl", lengths)
+    files.write_jsonl(stage.folder / "lengths.jsonl", map(_length, samples["train"]))
     _save_adapter(model, tokenizer, stage)
     files.write_text(stage.folder / "adapter" / "README.md", _model_card(recipe, stage.facts))
 
@@ -210,6 +209,11 @@ def _refuse_other_job(job: _Job, recipe: Recipe) -> None:
     for key, value in _trained_by(recipe).items():
         if job.keys[key] != value:
             raise RunError(f"this process was started with {key} = {value!r}, the first one with {job.keys[key]!r}.")
+
+
+def _length(sample: Sample) -> files.Row:
+    answer = sample.targets if sample.label is None else 0  # a label is no token
+    return {"prompt": len(sample.tokens) - answer, "answer": answer}
 
 
 def _save_adapter(model: Any, tokenizer: Any, stage: Stage) -> None:

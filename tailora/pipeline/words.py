@@ -247,6 +247,8 @@ def headline(comparison: Row) -> list[str]:
     ]
     if "pass@1" in comparison["absent"]:
         lines.append("no tests were run: neither similarity to a reference answer nor code that runs is correctness")
+    if comparison.get("head") == "untrained":
+        lines.append("the base has a head that nobody trained: it stands for chance")
     lines += [_beside(entry) for entry in comparison.get("baselines", [])]
     lines += [_sentence(entry) for entry in parts]
     lines += [line for column, part in comparison["breakdown"].items() for line in _parts(column, part)]

@@ -231,6 +231,7 @@ def test_the_majority_says_the_commonest_training_label(finished: Path) -> None:
 def test_what_a_reader_must_know_is_said(finished: Path) -> None:
     lines = headline(read(finished / "evaluate/comparison.json"))
     assert lines[0].startswith("tuned is better than base: accuracy")
+    assert "the base has a head that nobody trained: it stands for chance" in lines
     for name in ("the majority class", "TF-IDF", "a linear probe"):
         assert any(name in line and "accuracy" in line for line in lines), name
 
