@@ -324,7 +324,7 @@ class Recipe(Section):
             'lora.method = "full" trains all layers; leave lora.top_layers out': full and lora.top_layers is not None,
             'lora.method = "full" trains all weights; leave lora.targets out': full and lora.targets != "all-linear",
             'lora.method = "full" cannot train a 4-bit base; leave model.quantize out': full and four_bit,
-            'train.shard splits frozen floating-point weights; leave lora.method = "full", model.quantize and '
+            'train.shard splits frozen layers in floating point: leave lora.method = "full", model.quantize and '
             "lora.top_layers out": self.train.shard and (full or four_bit or lora.top_layers is not None),
         }
         found = [problem for problem, is_wrong in checks.items() if is_wrong]
