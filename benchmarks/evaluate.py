@@ -34,15 +34,16 @@ Task = Callable[[Any, list[Sample]], list[Any]]
 
 def weigh_with_tailora(model: Any, samples: list[Sample]) -> list[Any]:
     """Return the nats of each sample's answer."""
-    from tailora.model.losses import choose_path, micro_batches
+    from tailora.model.losses import micro_batches
     from tailora.tasks.generate import Generate
 
     machine.keep_freed_memory()
-    choose_path(model, "auto")
+    _choose_path_once(model)
+    task = Generate(recipe.Evaluate(), _tokenizer())
     numbers = {id(sample): number for number, sample in enumerate(samples)}
     found: dict[int, float] = {}
     for batch in micro_batches(model, samples, MICRO_TOKENS):
-        losses = Generate.row_losses(None, model, batch)  # type: ignore[arg-type]  # it asks nothing of its task
+        losses = task.row_losses(model, batch)
         found |= {numbers[id(sample)]: loss for sample, loss in zip(batch, losses, strict=True)}
     return [found[number] for number in range(len(samples))]
 
@@ -61,13 +62,20 @@ def weigh_with_lm_eval(size: int) -> Task:
     return weigh
 
 
+def _choose_path_once(model: Any) -> None:
+    """Choose the path in the rows that warm up, as an evaluation does once at its start."""
+    from tailora.model.losses import choose_path
+
+    if not hasattr(model, "tailora_path"):
+        choose_path(model, "auto")
+
+
 def answer_with_tailora(model: Any, samples: list[Sample]) -> list[Any]:
     """Return the new tokens of each prompt."""
     from tailora.model.decode import Draw, Limits, batches_of, decode
-    from tailora.model.losses import choose_path
 
     machine.keep_freed_memory()
-    choose_path(model, "auto")
+    _choose_path_once(model)
     limits = Limits(NEW_TOKENS, LONGEST, BATCH)
     found: dict[int, list[int]] = {}
     for rows in batches_of([sample.answer_start for sample in samples], BATCH):
@@ -143,7 +151,7 @@ def _tokenizer() -> Any:
     return load_tokenizer(recipe.Model())  # lm_eval wants one; tokens are given
 
 
-def measure(shape: str, kind: str, name: str, count: int) -> dict[str, Any]:
+def measure(shape: str, kind: str, name: str, count: int, dtype: Any) -> dict[str, Any]:
     """Let one contender do two rows to warm up, then all that count; returns speed, memory and what came out."""
     import torch
 
@@ -155,7 +163,7 @@ def measure(shape: str, kind: str, name: str, count: int) -> dict[str, Any]:
         for weight_name, weight in model.named_parameters():
             if "lora_B" in weight_name:
                 weight.normal_(std=1e-3)
-    freeze_dtype(model, recipe.Model())
+    freeze_dtype(model, recipe.Model(dtype=dtype))
     samples = draw_rows(shape, count, model.get_input_embeddings().num_embeddings)
     work = CONTENDERS[kind][name][1]
     work(model, samples[:2])
@@ -164,7 +172,8 @@ def measure(shape: str, kind: str, name: str, count: int) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "shape": shape, "kind": kind, "contender": name, "rows": count, "seconds": round(seconds, 3),
+        "shape": shape, "kind": kind, "contender": name, "rows": count, "dtype": str(next(model.parameters()).dtype),
+        "seconds": round(seconds, 3),
         "rows_per_second": count / seconds, "peak_bytes": machine.held_memory_bytes(),
         "tokens": sum(map(len, found)) if kind == "answers" else sum(len(s.tokens) for s in samples),
         "found": found,
@@ -183,9 +192,10 @@ def agreement(kind: str, ours: list[Any], theirs: list[Any]) -> float:
     return float(sum(a == b for a, b in pairs) / len(pairs))
 
 
-def table(shape: str) -> str:
+def table(shape: str, dtype: str = "torch.float32") -> str:
     """Return the results of a shape as Markdown: medians over rounds, and ratios to tailora of the same rows."""
     rows = [json.loads(line) for line in _results(shape).read_text().splitlines()]
+    rows = [row for row in rows if row["dtype"] == dtype]
     lines = [
         "| | rows | rows/s (range) | tailora is faster by | peak GB | same results | runs |",
         "|---|---|---|---|---|---|---|",
@@ -216,6 +226,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=CONTENDERS, nargs="+", default=list(CONTENDERS))
     parser.add_argument("--contender", nargs="+", help="all when left out; tailora is always there")
     parser.add_argument("--rows", type=int, default=64)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the frozen weights")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--table", action="store_true", help="print the table of what was measured so far")
@@ -224,24 +235,26 @@ def main() -> None:
         for shape in filter(lambda shape: _results(shape).exists(), SHAPES):
             sys.stdout.write(f"\n## {shape}\n\n{table(shape)}\n")
     elif asked.child:
-        sys.stdout.write(json.dumps(measure(asked.shape, asked.kind[0], asked.contender[0], asked.rows)) + "\n")
+        sys.stdout.write(json.dumps(measure(asked.shape, asked.kind[0], asked.contender[0], asked.rows, asked.dtype)))
     else:
         for _ in range(asked.rounds):
             for kind in asked.kind:
-                _round(asked.shape, kind, asked.contender or list(CONTENDERS[kind]), asked.rows)
+                _round(asked, kind)
 
 
-def _round(shape: str, kind: str, names: list[str], rows: int) -> None:
+def _round(asked: argparse.Namespace, kind: str) -> None:
     ours: list[Any] | None = None
+    names = asked.contender or list(CONTENDERS[kind])
     for name in ["tailora", *(name for name in names if name != "tailora")]:
-        row = _measured(["--shape", shape, "--kind", kind, "--rows", str(rows), "--contender", name])
+        words = ["--shape", asked.shape, "--rows", str(asked.rows), "--dtype", asked.dtype]
+        row = _measured([*words, "--kind", kind, "--contender", name])
         if row is None:
             continue
         found = row.pop("found")
         ours = found if ours is None else ours
         row["agreement"] = None if name == "tailora" else agreement(kind, ours, found)
         RESULTS.mkdir(exist_ok=True)
-        with _results(shape).open("a", encoding="utf-8") as file:
+        with _results(asked.shape).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         sys.stdout.write(f"{kind:<12} {name:<12} {row['rows_per_second']:8.2f} rows/s  {row['agreement']}\n")
         sys.stdout.flush()

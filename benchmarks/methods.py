@@ -38,7 +38,7 @@ METHODS: dict[str, tuple[str, list[str]]] = {
     "lora-plus": ("LoRA+ (16)", ["lora.plus=16", "train.lr=1.25e-3"]),
     "pissa": ("PiSSA", ["lora.init=pissa"]),
     "olora": ("OLoRA", ["lora.init=olora", "train.lr=1e-3"]),
-    "adalora": ("AdaLoRA", ["lora.method=adalora"]),
+    "adalora": ("AdaLoRA, four times the rate", ["lora.method=adalora", "train.lr=2e-2"]),
     "top-2": ("LoRA, top 2 layers, prefix kept", ["lora.top_layers=2"]),
     "attention": ("LoRA, q_proj and v_proj only", ['lora.targets=["q_proj","v_proj"]']),
     "qlora": ("QLoRA (NF4)", ["model.quantize=nf4"]),

@@ -157,7 +157,7 @@ def run_tailora(model: Any, samples: list[Sample], batch: int, keys: dict[str, A
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        _wait()
+        wait()
         steps.append(Step(time.perf_counter() - began, sum(len(s.tokens) for s in rows), nats / targets))
     return steps
 
@@ -181,14 +181,14 @@ def run_peer(name: str, model: Any, samples: list[Sample], batch: int, keys: dic
         "logging_steps": 1, "save_strategy": "no", "report_to": "none", "disable_tqdm": True, "seed": SEED,
         "train_sampling_strategy": "sequential", "dataloader_pin_memory": False, "use_cpu": machine.device() == "cpu",
     }  # fmt: skip
-    meter = _meter()
+    watch = meter()
     if name.startswith("trl"):
         from trl import SFTConfig, SFTTrainer
 
         rows = [{"input_ids": s.tokens, "completion_mask": [int(flag) for flag in s.flags()]} for s in samples]
         trainer = SFTTrainer(
             model=model, args=SFTConfig(**{"completion_only_loss": True, **shared, **keys}),
-            train_dataset=Dataset.from_list(rows), processing_class=_tokenizer(), callbacks=[meter],
+            train_dataset=Dataset.from_list(rows), processing_class=_tokenizer(), callbacks=[watch],
         )  # fmt: skip
     else:
         from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
@@ -199,12 +199,12 @@ def run_peer(name: str, model: Any, samples: list[Sample], batch: int, keys: dic
         ]
         trainer = Trainer(
             model=model, args=TrainingArguments(**{**shared, **keys}), train_dataset=Dataset.from_list(rows),
-            data_collator=DataCollatorForSeq2Seq(_tokenizer(), padding=True), callbacks=[meter],
+            data_collator=DataCollatorForSeq2Seq(_tokenizer(), padding=True), callbacks=[watch],
         )  # fmt: skip
-    trainer.data_collator = _counting(trainer.data_collator, meter.tokens)
+    trainer.data_collator = _counting(trainer.data_collator, watch.tokens)
     trainer.train()
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-    return [Step(*step) for step in zip(meter.seconds, meter.tokens, losses, strict=False)]
+    return [Step(*step) for step in zip(watch.seconds, watch.tokens, losses, strict=False)]
 
 
 def _counting(collate: Callable[[Any], Any], tokens: list[int]) -> Callable[[Any], Any]:
@@ -217,7 +217,8 @@ def _counting(collate: Callable[[Any], Any], tokens: list[int]) -> Callable[[Any
     return counted
 
 
-def _meter() -> Any:
+def meter() -> Any:
+    """Return a callback of Trainer that notes the seconds of each step."""
     from transformers import TrainerCallback
 
     class Meter(TrainerCallback):  # type: ignore[misc]
@@ -231,7 +232,7 @@ def _meter() -> Any:
             self._last = time.perf_counter()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            _wait()
+            wait()
             now = time.perf_counter()
             self.seconds.append(now - self._last)
             self._last = now
@@ -247,7 +248,8 @@ def _tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<end>")
 
 
-def _wait() -> None:
+def wait() -> None:
+    """Wait until the GPU has done what it was asked, where there is one."""
     import torch
 
     if torch.cuda.is_available():
@@ -297,7 +299,7 @@ def gemm_flops() -> dict[str, float]:
         for _ in range(8):
             began = time.perf_counter()
             torch.matmul(left, right)
-            _wait()
+            wait()
             times.append(time.perf_counter() - began)
         best[name] = 2 * size**3 / min(times)
     return best

@@ -142,6 +142,7 @@ def _show_outside(comparison: dict[str, Any], run: "Run") -> None:
 
 def _show_comparison(comparison: dict[str, Any]) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     from tailora.pipeline.words import SHORT_HEADER, headline, prompt_lines, short_cells
 
@@ -150,7 +151,7 @@ def _show_comparison(comparison: dict[str, Any]) -> None:
         text = column in ("metric", "verdict")
         table.add_column(column, justify="left" if text else "right", no_wrap=column != "verdict")
     for cells in short_cells(comparison):
-        table.add_row(*cells)
+        table.add_row(*(Text(plain(cell)) for cell in cells))
     _console().print(table)
     _say("evaluate", *headline(comparison), *prompt_lines(comparison))
 
@@ -258,6 +259,19 @@ def new(
     recipe = parse_recipe({"name": path.stem, "data": {"source": source}}, str(path))
     write_text(path, describe_recipe(recipe))
     _say("new", f"{path}; start with `tailora run {path}`")
+
+
+@app.command("selftest")
+def selftest_command() -> None:
+    """Run every verb for both tasks on a toy model and a few dozen rows, offline, in less than a minute."""
+    import tempfile
+
+    from tailora.pipeline.selftest import selftest
+
+    with tempfile.TemporaryDirectory(prefix="tailora-selftest-") as folder:
+        for task, outcome in selftest(Path(folder)):
+            _say(task, outcome)
+    _say("selftest", "everything works on this machine")
 
 
 @show.command("recipe")

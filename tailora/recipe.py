@@ -17,6 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tailora.errors import RecipeError, did_you_mean
 from tailora.files import checked_name
 
+# Keys of task = "classify" alone, with the values that ask for nothing.
+_OF_LABELS: dict[str, Any] = {
+    "data.label": None,
+    "data.labels": None,
+    "train.class_weights": None,
+    "train.label_smoothing": 0.0,
+}
+
 
 class Section(BaseModel):
     """A part of the recipe: strict, frozen, its keys documented by the text below them."""
@@ -44,6 +52,11 @@ class Data(Section):
     """Column with context that follows the question; detected when left out."""
     answer: str | None = None
     """Column with the answer; detected when left out."""
+    label: str | None = None
+    """Column with the label, for task = "classify"; detected when left out."""
+    labels: list[str] | None = None
+    """Names of the labels in their order, for task = "classify". Where a file writes numbers, they count from 0 or 1,
+    whichever fits all names; spellings that differ in case or spaces alone are read as one. Found when left out."""
     group: str | None = None
     """Column whose equal values never straddle splits, such as a patient or a source document."""
     unseen: str | None = None
@@ -79,6 +92,14 @@ class Data(Section):
         if names and all(isinstance(name, str) for name in names):
             return source
         raise ValueError('name a source, a list of sources, or a table such as { law = "law.jsonl" }')
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_differ(cls, labels: list[str] | None) -> list[str] | None:
+        alike = {" ".join(label.lower().split()) for label in labels or []}
+        if labels is not None and (len(alike) < 2 or len(alike) < len(labels) or "" in alike):
+            raise ValueError("name two labels or more, each once, in their order")
+        return labels
 
     @field_validator("weights")
     @classmethod
@@ -183,6 +204,11 @@ class Train(Section):
     """Largest gradient norm; longer gradients are scaled down to it."""
     seed: int = 0
     """Seed of the adapter's first weights, the order of rows and dropout."""
+    class_weights: Literal["balanced"] | dict[str, float] | None = None
+    """How much the rows of a label count in the loss, for task = "classify": { Sports = 2 }, or "balanced" for weights
+    by which all labels count alike (rows / labels / rows of the label); 1 where left out."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of each target that is spread evenly over all labels, for task = "classify"."""
     patience: int | None = Field(default=None, ge=1)
     """Stop after this many validations in a row (one an epoch) without a lower loss; never when left out."""
     save_minutes: float = Field(default=5.0, ge=0)
@@ -199,6 +225,16 @@ class Train(Section):
         if rate == "auto" or (number and 0 < rate < float("inf")):
             return rate
         raise ValueError('give a number above 0, such as 2e-4, or "auto"')
+
+    @field_validator("class_weights", mode="before")
+    @classmethod
+    def _class_weights_are_positive(cls, weights: Any) -> Any:
+        # Said here, since pydantic reports each side of the union as a problem of its own.
+        values = list(weights.values()) if isinstance(weights, dict) else []
+        numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+        if weights is None or weights == "balanced" or (values and len(numbers) == len(values) and min(numbers) > 0):
+            return weights
+        raise ValueError('use "balanced" or a table of weights above 0, such as { Sports = 2 }')
 
 
 class Evaluate(Section):
@@ -254,8 +290,9 @@ class Recipe(Section):
 
     name: str
     """Name of the run; its folder is `runs/<name>`."""
-    task: Literal["generate"] = "generate"
-    """What the model learns: "generate" answers (causal language model)."""
+    task: Literal["generate", "classify"] = "generate"
+    """What the model learns: to "generate" answers (causal language model), or to "classify" texts by their labels
+    (encoder or causal language model with a new head)."""
     data: Data
     model: Model = Model()
     lora: Lora = Lora()
@@ -293,6 +330,25 @@ class Recipe(Section):
         found = [problem for problem, is_wrong in checks.items() if is_wrong]
         if found:
             raise ValueError("; ".join(found))
+        return self
+
+    @model_validator(mode="after")
+    def _keys_belong_to_the_task(self) -> "Recipe":
+        used = [key for key, off in _OF_LABELS.items() if self.keys()[key] != off]
+        if self.task == "generate" and used:
+            raise ValueError(f'{" and ".join(used)} is for task = "classify"; the task is "generate"')
+        later = {
+            'lora.method = "full"': self.lora.method == "full",
+            "model.quantize": self.model.quantize is not None,
+            "evaluate.prompts": bool(self.evaluate.prompts),
+            "evaluate.metrics": bool(self.evaluate.metrics),
+            "evaluate.samples": self.evaluate.samples > 0,
+        }
+        asked = [key for key, is_asked in later.items() if is_asked]
+        if self.task == "classify" and asked:
+            raise ValueError(f'{" and ".join(asked)} does not work with task = "classify" yet; leave it out')
+        if self.data.label is not None and self.data.answer is not None:
+            raise ValueError("data.label and data.answer name one column; leave data.answer out")
         return self
 
     def keys(self) -> dict[str, Any]:

@@ -11,6 +11,9 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
+# Two test processes run beside each other; with two threads each, torch would wait more than compute.
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+
 # The machine decides how long an example takes, so no example has a deadline.
 settings.register_profile("tailora", deadline=None, max_examples=50)
 settings.load_profile("tailora")

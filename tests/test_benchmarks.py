@@ -7,6 +7,7 @@ import sys
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import evaluate
 from benchmarks.train_throughput import RANK, draw_samples, flops_needed
 from tailora import recipe
 from tailora.model.lora import add_lora
@@ -46,3 +47,12 @@ def test_a_contender_is_measured_in_a_process_of_its_own() -> None:
     assert result["tokens"] == sum(len(sample.tokens) for sample in draw_samples(4, 4096)[2:])
     assert result["tokens_per_second"] > 0 < result["peak_bytes"]
     assert len(result["losses"]) == 2
+
+
+def test_evaluation_contenders_find_the_same_on_the_same_rows() -> None:
+    model = toy_model()
+    samples = [Sample([(7 * place + row) % 250 for place in range(9 + row)], [(4, 9 + row)]) for row in range(3)]
+    ours = evaluate.answer_with_tailora(model, samples)
+    assert evaluate.agreement("answers", ours, evaluate.answer_with_generate(1)(model, samples)) == 1
+    assert evaluate.agreement("answers", ours, [*ours[:2], []]) == pytest.approx(2 / 3)
+    assert evaluate.agreement("likelihoods", [1.0, 2.2], [1.0, 2.0]) == pytest.approx(0.1)

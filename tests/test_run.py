@@ -25,7 +25,7 @@ DECIDES = {
     "evaluate": {"task", "data", "model", "lora", "train", "evaluate"},
     "report": {"task", "data", "model", "lora", "train", "evaluate"},
 }
-# Another value of every key; `task` has only one so far.
+# Another value of every key of a section.
 OTHER: dict[str, Any] = {
     "data.source": "other.jsonl",
     **dict.fromkeys(("data.prompt", "data.input", "data.answer", "data.group", "data.unseen"), "other"),
@@ -34,6 +34,8 @@ OTHER: dict[str, Any] = {
     "data.weights": {"law": 7.0},
     "data.limit": 7,
     "data.strict": True,
+    "data.label": "other",
+    "data.labels": ["World", "Sports"],
     "model.base": "other",
     "model.dtype": "bfloat16",
     "model.max_length": 7,
@@ -61,6 +63,8 @@ OTHER: dict[str, Any] = {
     "train.clip": 7.0,
     "train.seed": 7,
     "train.schedule": "linear",
+    "train.class_weights": "balanced",
+    "train.label_smoothing": 0.7,
     "train.patience": 7,
     "train.save_minutes": 7.0,
     "train.trackers": ["wandb"],

@@ -137,6 +137,8 @@ def compare_means(
     error = _standard_error(gains, members, scale=float(np.abs([before, after]).max()))
     clusters = int(members.max()) + 1
     low, high = _student_interval(float(after.mean() - before.mean()), error, clusters)
+    if binary and low is not None and high is not None:
+        low, high = max(low, -1.0), min(high, 1.0)  # Student's t does not know that shares end there
     if binary and groups is None:
         test, p_value = "exact McNemar", _mcnemar(gains)
     else:

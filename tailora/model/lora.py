@@ -25,7 +25,7 @@ def add_lora(model: Any, settings: recipe.Lora, seed: int) -> Any:
 
     The first weights depend on `seed` and the base only. The model still answers as the base does: B starts at zero, or
     what the adapter begins with has been taken out of the base weights. With the method "full" nothing is added, and
-    all weights are trained.
+    all weights are trained. The head of a classifier (`load_classifier`) is trained whole and saved with the adapter.
 
     Raises:
         ModelError: when no module has one of the target names, or a rank does not fit.
@@ -46,7 +46,7 @@ def add_lora(model: Any, settings: recipe.Lora, seed: int) -> Any:
         layer.ranknum.requires_grad_(False)  # a number to divide by, which PEFT would train on a 4-bit base
     model.tailora_lora = settings
     if settings.init != "zero":
-        model.tailora_first = {name: tensor.clone() for name, tensor in _tensors(model).items()}
+        model.tailora_first = {name: tensor.clone() for name, tensor in _tensors(model).items() if "lora_" in name}
         _require_ranks(model, settings)
     return model
 
@@ -54,9 +54,11 @@ def add_lora(model: Any, settings: recipe.Lora, seed: int) -> Any:
 def _config(model: Any, settings: recipe.Lora) -> Any:
     from peft import AdaLoraConfig, LoraConfig
 
+    head = getattr(model, "tailora_head", None)
     shared = {
         "lora_dropout": settings.dropout,
-        "task_type": "CAUSAL_LM",
+        "task_type": "SEQ_CLS" if head else "CAUSAL_LM",
+        "modules_to_save": head,
         **target_settings(model, settings),
     }
     if settings.method == "adalora":
@@ -176,11 +178,16 @@ def _difference_as_lora(model: Any, own: Any) -> SavedAdapter:
     config = copy.copy(own)
     config.r, config.init_lora_weights = 2 * own.r, True
     config.lora_alpha = own.lora_alpha * (math.sqrt(2) if own.use_rslora else 2)  # so that the scale stays
+    update = {name: tensor for name, tensor in _tensors(model).items() if "lora_" in name}
     tensors = {
         name: torch.cat([now, first]) if name.endswith("lora_A.weight") else torch.cat([now, -first], dim=1)
-        for (name, now), first in zip(_tensors(model).items(), model.tailora_first.values(), strict=True)
+        for (name, now), first in zip(update.items(), model.tailora_first.values(), strict=True)
     }
-    return SavedAdapter(config, tensors)
+    return SavedAdapter(config, tensors | _head_tensors(model))
+
+
+def _head_tensors(model: Any) -> dict[str, Any]:
+    return {name: tensor for name, tensor in _tensors(model).items() if "lora_" not in name}
 
 
 def _adalora_as_lora(model: Any, own: Any) -> SavedAdapter:
@@ -189,7 +196,7 @@ def _adalora_as_lora(model: Any, own: Any) -> SavedAdapter:
     config = LoraConfig(
         r=own.target_r, lora_alpha=own.lora_alpha, lora_dropout=own.lora_dropout, target_modules=own.target_modules,
         layers_to_transform=own.layers_to_transform, layers_pattern=own.layers_pattern,
-        fan_in_fan_out=own.fan_in_fan_out, task_type=own.task_type,
+        fan_in_fan_out=own.fan_in_fan_out, task_type=own.task_type, modules_to_save=own.modules_to_save,
     )  # fmt: skip
     tensors = {}
     for name, layer in _adalora_layers(model).items():
@@ -201,7 +208,7 @@ def _adalora_as_lora(model: Any, own: Any) -> SavedAdapter:
         tensors[f"base_model.model.{name}.lora_B.weight"] = b[:, kept]
         config.rank_pattern[name] = int(kept.sum())
         config.alpha_pattern[name] = config.rank_pattern[name] * layer.scaling["default"] / (layer.r["default"] + _TINY)
-    return SavedAdapter(config, tensors)
+    return SavedAdapter(config, tensors | _head_tensors(model))
 
 
 def adalora_ranks(model: Any) -> dict[str, int]:

@@ -15,7 +15,7 @@ from tailora.model.attention import Packing, packed_attention
 from tailora.model.head import Head, read_tokens, token_losses
 from tailora.model.load import mixed_precision
 from tailora.model.lora import fuse_lora, trainable, unfuse_lora
-from tailora.text.batches import packed_batches, padded_batches
+from tailora.text.batches import bucketed_batches, packed_batches, padded_batches
 from tailora.text.prompts import Sample
 
 # How far losses and gradients of the two paths may lie apart, relative; rounding alone makes 1e-6 and 0.02.
@@ -27,6 +27,8 @@ class Path(NamedTuple):
 
     name: Literal["fast", "plain"]
     why: str
+    pads: bool = False
+    """Whether rows of one forward pass are padded to one length."""
 
 
 class TokenNats(NamedTuple):
@@ -47,6 +49,9 @@ def token_nats(model: Any, samples: Sequence[Sample]) -> TokenNats:
 
 def micro_batches(model: Any, samples: Sequence[Sample], most_tokens: int) -> Iterator[list[Sample]]:
     """Cut `samples` into batches of at most `most_tokens` tokens, padding included where the path of `model` pads."""
+    path: Path | None = getattr(model, "tailora_path", None)
+    if path is not None and path.name == "fast" and path.pads:
+        return bucketed_batches(samples, most_tokens)
     return (packed_batches if _is_fast(model) else padded_batches)(samples, most_tokens)
 
 
@@ -60,7 +65,7 @@ def choose_path(model: Any, wish: Literal["auto", "fast", "plain"]) -> Path:
     why = 'train.path = "plain"' if wish == "plain" else _obstacle(model)
     if why and wish == "fast":
         raise ModelError(f'train.path = "fast" does not apply to this model: {why}. Use "auto" or "plain".')
-    path = Path("plain", why) if why else Path("fast", _unfused(*fuse_lora(model)))
+    path = Path("plain", why, pads=True) if why else Path("fast", _unfused(*fuse_lora(model)))
     model.tailora_path = path
     return path
 
@@ -84,7 +89,7 @@ def recompute_activations(model: Any) -> None:
 
 def _is_fast(model: Any) -> bool:
     path: Path | None = getattr(model, "tailora_path", None)
-    return path is not None and path.name == "fast"
+    return path is not None and path.name == "fast" and not path.pads
 
 
 def _base(model: Any) -> Any:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tailora import files, machine
-from tailora.errors import RunError
+from tailora.errors import RecipeError, RunError
 from tailora.files import Row, RowFile, fingerprint
 from tailora.measure import sandbox
+from tailora.pipeline.classified import compare_classifiers
 from tailora.pipeline.compare import compare, compare_general, scores
 from tailora.pipeline.journal import NAME, Journal, journal
 from tailora.pipeline.prepare import prepare
@@ -37,9 +38,12 @@ def evaluate(recipe: Recipe, root: Path = RUNS) -> Row:
     Returns at once when that is done, and goes on where it was interrupted; trains first when the run has no adapter.
 
     Raises:
+        RecipeError: when a classifier is given prompts.
         RunError: when the adapter was trained on another base, or the prompts of `evaluate.prompts` have changed.
         Stopped: after SIGINT or SIGTERM, when what was computed so far is saved.
     """
+    if recipe.task == "classify" and recipe.evaluate.prompts:
+        raise RecipeError("evaluate.prompts: a classifier answers no prompts; leave them out.")
     read_prompts(recipe.evaluate.prompts)  # what cannot be asked is said before anything is trained
     run = train(recipe, root)
     if not run.is_done("evaluate"):
@@ -62,8 +66,15 @@ def read_comparison(run: Run) -> Row:
     return comparison
 
 
-def compare_variants(run: Run, adapter: Path) -> None:
-    """Ask the base of `run` and the same with `adapter` the prepared test rows; fills `<run>/evaluate/`."""
+def compare_variants(run: Run, adapter: Path, *, leaks_known: bool = True) -> None:
+    """Ask the base of `run` and the same with `adapter` the prepared test rows; fills `<run>/evaluate/`.
+
+    Without `leaks_known` no row has been looked for in what the adapter was trained on, so none is called clean.
+    """
+    if run.recipe.task == "classify":
+        with run.stage("evaluate") as stage:
+            compare_classifiers(run, adapter, stage)
+        return
     with run.stage("evaluate", resume=True) as stage:
         test = run.folder / "prepare" / "test.jsonl"
         stage.made_from |= {
@@ -79,7 +90,11 @@ def compare_variants(run: Run, adapter: Path) -> None:
             with exam.model.disable_adapter():
                 answered[_BASE] = _ask(exam, _BASE, pages)
         rows = asdict(exam.fitting.budget) | {"not_asked": len(all_rows) - exam.wanted}
-        _write_comparison(exam, answered, rows, stage)
+        comparison = _write_variants(exam, answered, stage) | {"rows": rows}
+        if not leaks_known:
+            comparison["clean"]["rows"] = None
+        files.write_json(stage.folder / "comparison.json", comparison)
+        stage.facts["verdict"] = comparison["verdict"]
 
 
 @dataclass(frozen=True)
@@ -215,7 +230,8 @@ def _read_general(exam: _Exam, variant: str, pages: Journal) -> list[Row]:
     return found
 
 
-def _write_comparison(exam: _Exam, answered: dict[str, _Answered], rows: Row, stage: Stage) -> None:
+def _write_variants(exam: _Exam, answered: dict[str, _Answered], stage: Stage) -> Row:
+    """Write what each variant answered and scored; returns the comparison of the two."""
     predictions = {variant: _predictions(exam, given) for variant, given in answered.items()}
     for variant, predicted in predictions.items():
         folder = stage.folder / variant
@@ -225,7 +241,6 @@ def _write_comparison(exam: _Exam, answered: dict[str, _Answered], rows: Row, st
     comparison = compare(exam.task.metrics, predictions[_BASE], predictions[_TUNED])
     comparison["forgetting"] = compare_general(answered[_BASE].general, answered[_TUNED].general)
     comparison["sandbox"] = sandbox.find_strongest().mode or "limits"
-    comparison["rows"] = rows
     if exam.own:
         own = _own_prompts(exam, answered)
         files.write_jsonl(stage.folder / "prompts.jsonl", own)
@@ -234,8 +249,7 @@ def _write_comparison(exam: _Exam, answered: dict[str, _Answered], rows: Row, st
             "expected": sum(row["regressed"] is not None for row in own),
             "regressed": [row["id"] for row in own if row["regressed"]],
         }
-    files.write_json(stage.folder / "comparison.json", comparison)
-    stage.facts["verdict"] = comparison["verdict"]
+    return comparison
 
 
 def _predictions(exam: _Exam, given: _Answered) -> list[Row]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tailora import files
 from tailora.errors import RunError, Stopped
-from tailora.run import Stage, progress, stop_requests
+from tailora.run import Stage, progress, stop_requests, tell
 
 NAME = "journal.jsonl"
 _FORMAT = 1
@@ -33,6 +33,8 @@ class Journal:
                 self._parts.setdefault(line["part"], {}).update(zip(line["numbers"], line["values"], strict=True))
                 self._earlier = line["seconds"]
             stage.seconds += self._earlier
+            count = sum(map(len, self._parts.values()))
+            tell("evaluate", f"goes on after {count:,} answers and likelihoods that were computed before")
         else:
             self._append({"format": _FORMAT, "made_from": stage.made_from})
 

@@ -114,7 +114,7 @@ def _evaluate(recipe: Recipe, root: Path, adapter: Path, trained: RowFile | None
                 f"{run.folder}: rows or adapter have changed since this was begun; add --fresh to begin anew."
             )
         if not run.is_done("evaluate"):
-            compare_variants(run, adapter)
+            compare_variants(run, adapter, leaks_known=trained is not None)
     return read_comparison(run), run
 
 

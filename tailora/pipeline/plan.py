@@ -45,7 +45,7 @@ def plan(recipe: Recipe, root: Path = RUNS) -> Plan:
     run = Run.open(recipe, root)
     splits = prepare(recipe, root)
     started, stage = time.monotonic(), Stage(run.folder, writes=False)
-    ready = set_up(recipe, splits, stage)
+    ready = set_up(run, splits, stage)
     loading = time.monotonic() - started
     # The rate is of no matter for time and memory, so "auto" is not tested here.
     settings = recipe.train.model_copy(update={"lr": 1e-4})
@@ -66,12 +66,23 @@ def _evaluating(recipe: Recipe, ready: Ready, test: Any, forecast: Forecast) -> 
     """Return the seconds that base and tuned take to answer, and to read references and general text."""
     from tailora.model.load import longest_input
 
+    if recipe.task == "classify":
+        return _labelling(recipe, ready, test, forecast)
     settings, prompts = recipe.evaluate, ready.task.prompts
     longest = longest_input(ready.model.config, recipe.model)
     fitting = fit_rows(list(test[: settings.rows]), prompts, longest, "test")
     general = [sample for passage in read_general() for sample in prompts.encode_text(passage["text"], longest)]
     reading = sum(len(sample.tokens) for sample in [*fitting.samples, *general]) * forecast.validation_pace
     return 2 * reading + _answering(recipe, ready, longest, fitting.rows, fitting.samples)
+
+
+def _labelling(recipe: Recipe, ready: Ready, test: Any, forecast: Forecast) -> float:
+    """Return the seconds that base, tuned and the linear probe take to read texts; the fits are not measured."""
+    longest = ready.task.longest(ready.model, recipe.model)
+    asked = ready.task.fit(list(test[: recipe.evaluate.rows]), longest, "test").samples
+    reading = 3 * sum(len(sample.tokens) for sample in asked)
+    learned = sum(len(sample.tokens) for sample in ready.samples["train"])
+    return (reading + learned) * forecast.validation_pace
 
 
 def _answering(recipe: Recipe, ready: Ready, longest: int, rows: list[Any], samples: list[Sample]) -> float:

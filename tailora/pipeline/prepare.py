@@ -1,8 +1,8 @@
 """Source rows → leak-free splits and a data card."""
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from tailora.text import near
 from tailora.text.audit import Content, card_of, label_problems
 from tailora.text.budget import fit_rows
 from tailora.text.examples import REPEAT, Kept, spell, to_examples
+from tailora.text.labels import Classes, name_classes
 from tailora.text.read import Source, locate_source, read_rows
 from tailora.text.split import Division, Splits, divide, weighted
+from tailora.text.texts import Texts
 
 _MOST_LOST = 0.05
 _FEW = 100
@@ -41,6 +43,8 @@ class Prepared:
     leaks: dict[str, dict[str, set[int]]]
     content: Content
     code: Counter[str]
+    classes: Classes | None
+    """The classes behind the labels, where texts are to be classified."""
 
 
 def prepare(recipe: Recipe, root: Path = RUNS) -> Splits:
@@ -57,8 +61,11 @@ def prepare(recipe: Recipe, root: Path = RUNS) -> Splits:
     if run.is_done("prepare"):
         return _load_splits(run, sources)
     with run.stage("prepare") as stage:
-        prepared = _divided(*_read(sources, recipe.data, stage.folder / "rows.jsonl"), recipe.data)
+        prepared = _divided(*_read(sources, recipe, stage.folder / "rows.jsonl"), recipe.data)
         counts = _write_splits(prepared, stage.folder)
+        if prepared.classes:
+            rows_of_labels = {name: dict(seen["label"]) for name, seen in counts.items()}
+            files.write_json(stage.folder / "labels.json", {"names": prepared.classes.names, "rows": rows_of_labels})
         card = make_card(prepared, sources, counts)
         files.write_json(stage.folder / "card.json", card)
         if recipe.data.strict and (found := warnings(card)):
@@ -86,33 +93,58 @@ def locate_sources(data: Data) -> Sources:
     return sources
 
 
-def _read(sources: Sources, data: Data, path: Path) -> tuple[RowFile, dict[str, range], Kept]:
+def _read(sources: Sources, recipe: Recipe, path: Path) -> tuple[RowFile, dict[str, range], Kept, Classes | None]:
     """Write the examples of all sources to `path`; returns them with the row numbers of splits with their own files."""
     kept, own, problems = Kept(), {}, []
     parts = []
     for split, listed in sources.items():
         try:
-            parts.append(_read_split(listed, data, kept, path.with_suffix(f".{split}"), split == "train"))
+            parts.append(_read_split(listed, recipe, kept, path.with_suffix(f".{split}"), split == "train"))
         except DataError as error:
             problems += error.problems
     if problems:
         raise DataError(problems)
     _refuse_losses(kept, ", ".join(str(source) for listed in sources.values() for _, source in listed))
-    rows = RowFile.write(path, (row for part in parts for row in part))
+    classes = name_classes(_labels_by_file(parts), recipe.data.labels) if recipe.task == "classify" else None
+    examples = (row for part in parts for row in part)
+    rows = RowFile.write(path, _named(examples, classes, kept) if classes else examples)
     start = 0
     for split, part in zip(sources, parts, strict=True):
         own[split] = range(start, start := start + len(part))
         part.path.unlink()
     assert kept.read == len(rows) + kept.dropped.total()
     del own["train"]
-    return rows, own, kept
+    return rows, own, kept, classes
 
 
-def _read_split(listed: list[tuple[str | None, Source]], data: Data, kept: Kept, path: Path, limited: bool) -> RowFile:
+def _labels_by_file(parts: list[RowFile]) -> dict[str, Counter[str]]:
+    seen: dict[str, Counter[str]] = {}
+    for part in parts:
+        for row in part:
+            seen.setdefault(_file(row), Counter())[row["answer"]] += 1
+    return seen
+
+
+def _file(row: Row) -> str:
+    return str(row["where"]).rpartition(":")[0]
+
+
+def _named(rows: Iterator[Row], classes: Classes, kept: Kept) -> Iterator[Row]:
+    """Yield the rows with the names of their classes as answers; another spelling is noticed."""
+    for row in rows:
+        name = classes.written[_file(row)][row["answer"]]
+        if name != row["answer"] and name.lower() == row["answer"].lower():
+            kept.notices.add("labels that data.labels spells otherwise, read as it does", row["where"])
+        yield row | {"answer": name}
+
+
+def _read_split(
+    listed: list[tuple[str | None, Source]], recipe: Recipe, kept: Kept, path: Path, limited: bool
+) -> RowFile:
     """Write the examples of some sources, from which repeats are dropped, and of which `data.limit` may choose."""
     kept.seen.clear()
     kept.ids.clear()
-    rows = RowFile.write(path, _all_examples(listed, data, kept))
+    rows, data = RowFile.write(path, _all_examples(listed, recipe, kept)), recipe.data
     if not limited or data.limit is None or len(rows) <= data.limit:
         return rows
     ranked = sorted((fingerprint("limit", near.content_key(row)), i) for i, row in enumerate(rows))
@@ -123,11 +155,13 @@ def _read_split(listed: list[tuple[str | None, Source]], data: Data, kept: Kept,
     return chosen
 
 
-def _all_examples(listed: list[tuple[str | None, Source]], data: Data, kept: Kept) -> Iterator[Row]:
+def _all_examples(listed: list[tuple[str | None, Source]], recipe: Recipe, kept: Kept) -> Iterator[Row]:
     problems: list[str] = []
+    labelled = recipe.task == "classify"
     for domain, source in listed:
         try:
-            yield from to_examples(read_rows(source, kept.notices), data, str(source), kept, domain)
+            rows = read_rows(source, kept.notices)
+            yield from to_examples(rows, recipe.data, str(source), kept, domain, labelled)
         except DataError as error:
             problems += error.problems
     if problems:
@@ -146,25 +180,67 @@ def _refuse_losses(kept: Kept, source: str) -> None:
         )
 
 
-def _divided(rows: RowFile, own: dict[str, range], kept: Kept, data: Data) -> Prepared:
+def _divided(rows: RowFile, own: dict[str, range], kept: Kept, classes: Classes | None, data: Data) -> Prepared:
     """Compare the rows, deal them into splits, and look for what the splits share all the same."""
     settings = data.model_copy(update={"group": kept.group, "unseen": kept.unseen})
-    marks = near.mark(rows, [name for name in (kept.group, kept.unseen, "domain") if name])
+    columns = [kept.group, kept.unseen, "domain", "answer" if classes else None]
+    marks = near.mark(rows, [name for name in columns if name])
+    labels = marks.values["answer"] if classes else None
+    if labels is not None:  # a label says nothing about which rows belong together, however long it is
+        marks = replace(marks, telling=marks.telling & False)
     groups = near.near_groups(rows, marks)
-    division = divide(marks, groups, settings, own)
+    division = divide(marks, groups, settings, own, labels)
+    if labels is not None:
+        _refuse_unlearned(labels, division, rows)
     if data.weights:
         domains = marks.values["domain"]
         division = division._replace(train=weighted(division.train, domains, data.weights, marks.keys))
-    found = near.leaks(rows, marks, groups, sorted(set(division.train)), [*division.val, *division.test])
-    leaks = {
-        name: {kind: numbers & set(part) for kind, numbers in found.items()}
-        for name, part in (("val", division.val), ("test", division.test))
-    }
+    leaks = _leaks(rows, marks, groups, division, "test" in own)
     content, code = Content(), Counter({"fenced": 0, "parse_as_they_are": 0, "parse_unfenced": 0})
     for row in rows:
         content.look_at(row)
-        _count_code(row["answer"], code)
-    return Prepared(rows, own, kept, marks, groups, division, leaks, content, code)
+        if classes is None:
+            _count_code(row["answer"], code)
+    return Prepared(rows, own, kept, marks, groups, division, leaks, content, code, classes)
+
+
+def _refuse_unlearned(labels: Sequence[str], division: Division, rows: RowFile) -> None:
+    """Raise DataError when a label stands in validation or test and in no training row."""
+    learned = {labels[i] for i in division.train}
+    strange: dict[tuple[str, str], list[int]] = {}
+    for split in ("val", "test"):
+        for i in division.numbers()[split]:
+            if labels[i] not in learned:
+                strange.setdefault((split, labels[i]), []).append(i)
+    if strange:
+        raise DataError(
+            [
+                f"no training row has the label {label!r}, which {len(numbers):,} {split} rows have "
+                f"({rows[numbers[0]]['where']} …): nothing can be learned of it. Leave these rows out, or add "
+                "training rows."
+                for (split, label), numbers in strange.items()
+            ]
+        )
+
+
+def _leaks(
+    rows: RowFile, marks: near.Marks, groups: near.Near, division: Division, own_test: bool
+) -> dict[str, dict[str, set[int]]]:
+    """Return what rows of val and test share with train; a test file of its own is compared with val too.
+
+    Validation chooses the weights that are kept, so what stands there is no longer unseen.
+    """
+    train, val, test = sorted(set(division.train)), division.val, division.test
+    if own_test:
+        return {
+            "val": near.leaks(rows, marks, groups, train, val),
+            "test": near.leaks(rows, marks, groups, sorted({*train, *val}), test),
+        }
+    found = near.leaks(rows, marks, groups, train, [*val, *test])
+    return {
+        name: {kind: numbers & set(part) for kind, numbers in found.items()}
+        for name, part in (("val", val), ("test", test))
+    }
 
 
 def _write_splits(prepared: Prepared, folder: Path) -> dict[str, dict[str, Counter[str]]]:
@@ -179,7 +255,7 @@ def _write_splits(prepared: Prepared, folder: Path) -> dict[str, dict[str, Count
 
 def _marked_rows(prepared: Prepared, name: str, seen: dict[str, Counter[str]]) -> Iterator[Row]:
     leaks = {i: kind for kind in near.KINDS[::-1] for i in prepared.leaks["test"][kind]} if name == "test" else {}
-    numbers, labels = prepared.division.numbers()[name], prepared.content.labels()
+    numbers, labels = prepared.division.numbers()[name], prepared.classes or prepared.content.labels()
     for i, row in zip(numbers, prepared.division.rows(name, prepared.rows), strict=True):
         for column in ("topic", "domain"):
             if column in row:
@@ -218,13 +294,14 @@ def make_card(prepared: Prepared, sources: Sources, counts: dict[str, dict[str, 
         "rows": {"read": kept.read, "kept": len(rows), "dropped": kept.dropped.total()},
         "dropped": kept.dropped.card(),
         "notices": kept.notices.card(),
-        "remarks": [*_remarks(prepared), *label_problems(labels)],
+        "remarks": [*_remarks(prepared), *label_problems(labels), *_unused(prepared.classes, labels)],
         "splits": {name: len(part) for name, part in numbers.items()},
         "slices": dict(Counter(division.slices.values())),
         "clusters": {name: len({division.clusters[i] for i in part}) for name, part in numbers.items()},
         "topics": {name: dict(seen["topic"].most_common()) for name, seen in counts.items()},
         "domains": {name: dict(seen["domain"].most_common()) for name, seen in counts.items()},
         "labels": labels,
+        "classes": _classes_card(prepared.classes),
         "characters": seen["characters"],
         "audit": _audit(prepared)
         | {"findings": seen["findings"], "scripts": seen["scripts"], "code": dict(prepared.code)},
@@ -234,6 +311,19 @@ def make_card(prepared: Prepared, sources: Sources, counts: dict[str, dict[str, 
     }
 
 
+def _classes_card(classes: Classes | None) -> dict[str, Any] | None:
+    """Return the names of the classes in order, and how each file that does not write these names writes them."""
+    if classes is None:
+        return None
+    translated = {file: known for file, known in classes.written.items() if any(k != v for k, v in known.items())}
+    return {"names": classes.names, "written": translated}
+
+
+def _unused(classes: Classes | None, labels: dict[str, dict[str, int]]) -> list[str]:
+    unused = [name for name in classes.names if name not in labels["train"]] if classes else []
+    return [f"no row has the label {name!r} of data.labels, so it can never be learned" for name in unused]
+
+
 def _remarks(prepared: Prepared) -> list[str]:
     test, used = prepared.division.test, len(prepared.rows)
     remarks = []
@@ -241,7 +331,8 @@ def _remarks(prepared: Prepared) -> list[str]:
         remarks.append(f"{used:,} rows are few: with under {_FEW} rows only large differences can be seen")
     leaking = set().union(*prepared.leaks["test"].values())
     if len(leaking) == len(test):
-        remarks.append(f"all {len(test):,} test rows share something with train: no clean row is left to judge by")
+        known = "train or val" if "test" in prepared.own else "train"
+        remarks.append(f"all {len(test):,} test rows share something with {known}: no clean row is left to judge by")
     if prepared.kept.unusable_tests:
         remarks.append(
             f"{prepared.kept.unusable_tests:,} rows bring tests that are not used: a test is "
@@ -291,10 +382,22 @@ def count_tokens(recipe: Recipe, root: Path = RUNS) -> list[str]:
     from tailora.text.prompts import Prompts
 
     splits = prepare(recipe, root)
-    prompts = Prompts(load_tokenizer(recipe.model))
+    tokenizer = load_tokenizer(recipe.model)
     longest = longest_input(load_config(recipe.model), recipe.model)
-    parts = {name: fit_rows(rows, prompts, longest, name) for name, rows in splits._asdict().items()}
-    return budget_lines({name: asdict(part.budget) for name, part in parts.items()}, prompts.remarks())
+    if recipe.task == "classify":
+        texts = _texts(recipe, root, tokenizer)
+        fitting = {name: texts.fit(rows, longest, name) for name, rows in splits._asdict().items()}
+        remarks = texts.remarks()
+    else:
+        prompts = Prompts(tokenizer)
+        fitting = {name: fit_rows(rows, prompts, longest, name) for name, rows in splits._asdict().items()}
+        remarks = prompts.remarks()
+    budgets = {name: asdict(part.budget) for name, part in fitting.items()}
+    return budget_lines(budgets, remarks, recipe.task)
+
+
+def _texts(recipe: Recipe, root: Path, tokenizer: Any) -> Texts:
+    return Texts(tokenizer, files.read_json(root / recipe.name / "prepare" / "labels.json")["names"])
 
 
 def seen_by_model(recipe: Recipe, number: int, root: Path = RUNS) -> tuple[list[tuple[str, bool]], str]:
@@ -304,13 +407,23 @@ def seen_by_model(recipe: Recipe, number: int, root: Path = RUNS) -> tuple[list[
         DataError: when there is no such row.
     """
     from tailora.model.load import load_tokenizer
-    from tailora.text.prompts import Prompts
 
     rows = prepare(recipe, root).train
     if number >= len(rows):
         raise DataError(f"there is no training row {number}; the last one is {len(rows) - 1}.")
-    tokenizer = load_tokenizer(recipe.model)
-    sample = Prompts(tokenizer).encode(rows[number]["prompt"], rows[number]["answer"])
+    row, tokenizer = rows[number], load_tokenizer(recipe.model)
+    if recipe.task == "classify":
+        tokens = _texts(recipe, root, tokenizer).encode(row).tokens
+        pieces, learned = [(tokenizer.decode(tokens), False), (f" → {row['answer']}", True)], "none of them learned"
+    else:
+        tokens, pieces, learned = _pieces(row, tokenizer)
+    return pieces, f"{row['id']} ({row['where']}): {len(tokens):,} tokens, {learned}"
+
+
+def _pieces(row: Row, tokenizer: Any) -> tuple[list[int], list[tuple[str, bool]], str]:
+    from tailora.text.prompts import Prompts
+
+    sample = Prompts(tokenizer).encode(row["prompt"], row["answer"])
     pieces, place = [], 0
     for start, stop in sample.learned:
         pieces += [
@@ -318,8 +431,5 @@ def seen_by_model(recipe: Recipe, number: int, root: Path = RUNS) -> tuple[list[
             (tokenizer.decode(sample.tokens[start:stop]), True),
         ]
         place = stop
-    counts = (
-        f"{rows[number]['id']} ({rows[number]['where']}): {len(sample.tokens):,} tokens, {sample.targets:,} of them "
-        f"learned in {len(sample.learned)} answer{'s' * (len(sample.learned) > 1)} (end tokens included)"
-    )
-    return pieces, counts
+    answers = f"{len(sample.learned)} answer{'s' * (len(sample.learned) > 1)}"
+    return sample.tokens, pieces, f"{sample.targets:,} of them learned in {answers} (end tokens included)"

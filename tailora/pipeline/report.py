@@ -12,6 +12,7 @@ from tailora.files import Row
 from tailora.measure import figures
 from tailora.measure.metrics import chrf_signature
 from tailora.pipeline import words
+from tailora.pipeline.class_story import class_note, draw_classifier, tell_classifier
 from tailora.recipe import Recipe
 from tailora.run import RUNS, STAGES, Run
 
@@ -60,12 +61,16 @@ def _tell(run: Run, folder: Path) -> dict[str, Any]:
         "primary": comparison["primary"],
         "chrf_signature": chrf_signature(),
         "confined": words.CONFINED[comparison["sandbox"]],
-        "training": [*words.training_lines(run.folder), *words.budget_lines(trained["tokens"], trained["remarks"])],
+        "training": [
+            *words.training_lines(run.folder),
+            *words.budget_lines(trained["tokens"], trained["remarks"], run.recipe.task),
+        ],
         "card": words.card_table(run.folder),
         "machine": record["machine"],
         "stages": [_stage_cells(name, record["stages"][name]) for name in STAGES if name in record["stages"]],
         "examples": _examples(run, comparison),
         "prompts": _prompts(run),
+        "classifier": tell_classifier(run.folder, comparison) if run.recipe.task == "classify" else None,
         "figures": _draw(run, comparison, folder),
     }
 
@@ -132,16 +137,23 @@ def _draw(run: Run, comparison: Row, folder: Path) -> dict[str, str]:
         rows = [{"name": e["slice"], **_dots(e)} for e in part["entries"] if e["share"] and e["higher_is_better"]]
         if rows:
             draw(f"by-{column}", figures.comparison_bars, rows, rows)
+    if run.recipe.task == "classify":
+        draw_classifier(run.folder, draw)
+    else:
+        _draw_lengths(run, draw)
+    for name, title, counts in _card_counts(files.read_json(run.folder / "prepare" / "card.json")):
+        if counts:
+            draw(name, figures.bars, [{name: key, "rows": count} for key, count in counts.items()], counts, title)
+    return drawn
+
+
+def _draw_lengths(run: Run, draw: Callable[..., None]) -> None:
     lengths = list(files.read_jsonl(run.folder / "train" / "lengths.jsonl"))
     prompts, answers = ([row[part] for row in lengths] for part in ("prompt", "answer"))
     tokens = run.facts("train")["tokens"]["train"]
     near = tokens["max_length"] < 2 * tokens["longest"]  # a limit far off would only squeeze the picture
     limit = tokens["max_length"] if near else None
     draw("lengths", figures.length_histogram, lengths, prompts, answers, limit)
-    for name, title, counts in _card_counts(files.read_json(run.folder / "prepare" / "card.json")):
-        if counts:
-            draw(name, figures.bars, [{name: key, "rows": count} for key, count in counts.items()], counts, title)
-    return drawn
 
 
 def _dots(entry: Row) -> Row:
@@ -204,6 +216,8 @@ def _example(row: Row, base: Row, tuned: Row) -> Row:
 
 
 def _note(prediction: Row) -> str:
+    if "probabilities" in prediction:
+        return class_note(prediction)
     cut = "; cut at the length limit" if prediction["finish"] == "length" else ""
     tests = prediction["tests"]
     if tests is None:

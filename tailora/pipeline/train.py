@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 from tailora import files, machine
 from tailora.errors import ModelError, RunError
+from tailora.files import Row
 from tailora.model.devices import Devices, check_launch, dismiss, joined, shard, weights_here
 from tailora.pipeline.prepare import prepare
 from tailora.pipeline.words import budget_lines
 from tailora.recipe import Recipe
 from tailora.recipe import Train as TrainSettings
 from tailora.run import RUNS, Run, Stage, tell
-from tailora.text.budget import fit_rows
+from tailora.tasks.base import Task
 from tailora.text.prompts import Sample
 from tailora.text.split import Splits
 from tailora.track import check_trackers, trackers
@@ -26,6 +27,8 @@ class _Job(NamedTuple):
     """What the first process tells the others that train with it."""
 
     keys: dict[str, Any]
+    labels: Row | None
+    """The classes of a classifier, as prepare has written them."""
     lr: Any
     base: str
     path: Any
@@ -69,17 +72,19 @@ def _train(run: Run, splits: Splits, stage: Stage, group: Devices) -> None:
     from tailora.model import checkpoint
     from tailora.model.fit import fit
     from tailora.model.lora import adalora_ranks
+    from tailora.tasks import read_labels
 
     recipe = run.recipe
     stage.made_from |= {f"{name} rows": files.sha256(run.folder / "prepare" / f"{name}.jsonl") for name in _LEARNED}
     checkpoint.newest(stage)  # one that cannot be continued is refused before the model is loaded
-    model, tokenizer, task, samples, ids = set_up(recipe, splits, stage)
+    model, tokenizer, task, samples, ids = set_up(run, splits, stage)
     stage.facts["processes"] = group.count
     stage.made_from |= stage.facts["fingerprints"]
     _save_adapter(model, tokenizer, stage)  # what cannot be saved fails now, not in the end
     settings = _with_rate(model, samples["train"], task.loss, recipe.train, stage)
     base, path = stage.facts["fingerprints"]["base"], stage.facts["path"]["name"]
-    group.tell(_Job(_trained_by(recipe), settings.lr, base, path, samples["train"], samples["val"], ids))
+    labels = read_labels(recipe, run.folder)
+    group.tell(_Job(_trained_by(recipe), labels, settings.lr, base, path, samples["train"], samples["val"], ids))
     if recipe.train.shard:
         shard(model, group)
     stage.facts["weights"]["here"] = weights_here(model)
@@ -92,8 +97,7 @@ def _train(run: Run, splits: Splits, stage: Stage, group: Devices) -> None:
             "train",
             f"ranks: {min(ranks.values())} to {max(ranks.values())} by layer, {mean(ranks.values()):.1f} on average",
         )
-    lengths = ({"prompt": len(s.tokens) - s.targets, "answer": s.targets} for s in samples["train"])
-    files.write_jsonl(stage.folder / "lengths.jsonl", lengths)
+    files.write_jsonl(stage.folder / "lengths.jsonl", map(_length, samples["train"]))
     _save_adapter(model, tokenizer, stage)
     files.write_text(stage.folder / "adapter" / "README.md", _model_card(recipe, stage.facts))
 
@@ -108,32 +112,33 @@ class Ready(NamedTuple):
     ids: list[str]
 
 
-def set_up(recipe: Recipe, splits: Splits, stage: Stage) -> Ready:
+def set_up(run: Run, splits: Splits, stage: Stage) -> Ready:
     """Load the model and encode the rows; what is found out goes to the user and to the facts of `stage`."""
     from tailora.model import load
     from tailora.model.lora import count_weights
     from tailora.model.targets import stacked_experts
-    from tailora.tasks.generate import Generate
+    from tailora.tasks import task_for
 
+    recipe = run.recipe
     machine.keep_freed_memory()
     machine.keep_few_kernels()
-    tokenizer = load.load_tokenizer(recipe.model)
-    task = Generate(recipe.evaluate, tokenizer)
-    model = load.load_base(recipe.model)
+    task = task_for(recipe, run.folder)
+    tokenizer = task.prompts.tokenizer
+    model = task.load(recipe.model)
     base = load.base_fingerprint(model)
-    longest = load.longest_input(model.config, recipe.model)
-    fitting = {name: fit_rows(getattr(splits, name), task.prompts, longest, name) for name in _LEARNED}
+    longest = task.longest(model, recipe.model)
+    fitting = {name: task.fit(getattr(splits, name), longest, name) for name in _LEARNED}
     samples = {name: part.samples for name, part in fitting.items()}
     _refuse_strange_tokens(samples["train"], model)
     budgets = {name: asdict(part.budget) for name, part in fitting.items()}
-    for line in budget_lines(budgets, task.prompts.remarks()):
+    for line in budget_lines(budgets, task.prompts.remarks(), recipe.task):
         tell("train", line)
-    model, path = _adapted(model, recipe, recipe.train.path, samples["train"])
+    model, path = _adapted(model, task, recipe, recipe.train.path, samples["train"])
     if recipe.lora.method != "full" and (experts := stacked_experts(model)):
         stage.say(f"{experts:,} weights of experts lie in stacks, which are no linear layers: they get no adapter")
     if path.why:
         stage.say(f"losses on the {path.name} path: {path.why}")
-    if recipe.lora.top_layers:
+    if recipe.lora.top_layers and recipe.task == "generate":
         _keep_prefix(model, [*samples["train"], *samples["val"]], stage)
     stage.facts |= {
         "device": machine.device(),
@@ -143,19 +148,21 @@ def set_up(recipe: Recipe, splits: Splits, stage: Stage) -> Ready:
         "tokens": budgets,
         "remarks": task.prompts.remarks(),
     }
+    if recipe.task == "classify":
+        stage.facts |= {"labels": task.prompts.names, "head": model.tailora_head, "untrained": model.tailora_untrained}
     return Ready(model, tokenizer, task, samples, [row["id"] for row in fitting["train"].rows])
 
 
-def _adapted(model: Any, recipe: Recipe, wish: Any, samples: list[Sample]) -> tuple[Any, Any]:
+def _adapted(model: Any, task: Task, recipe: Recipe, wish: Any, samples: list[Sample]) -> tuple[Any, Any]:
     """Return a base model with adapters, ready to be trained on `samples`, and the path of its losses."""
     from tailora.model import load
     from tailora.model.lora import add_lora
-    from tailora.model.losses import choose_path, recompute_activations
+    from tailora.model.losses import recompute_activations
 
     model = add_lora(model, recipe.lora, recipe.train.seed)
     load.freeze_dtype(model, recipe.model)
-    path = choose_path(model, wish)
-    if path.name == "plain":
+    path = task.choose_path(model, recipe.train.model_copy(update={"path": wish}))
+    if path.pads:
         load.choose_attention(model, max(len(sample.tokens) for sample in samples))
     if recipe.train.recompute:
         recompute_activations(model)
@@ -166,7 +173,7 @@ def _help(recipe: Recipe, root: Path) -> Run:
     """Train with the first process, which alone reads rows and writes the run; return its run."""
     from tailora.model import load
     from tailora.model.fit import fit
-    from tailora.tasks.generate import Generate
+    from tailora.tasks import make_task
 
     check_launch(recipe.train)
     run = Run(root / recipe.name, recipe)
@@ -177,13 +184,13 @@ def _help(recipe: Recipe, root: Path) -> Run:
         _refuse_other_job(job, recipe)
         machine.keep_freed_memory()
         machine.keep_few_kernels()
-        model = load.load_base(recipe.model)
+        task = make_task(recipe, job.labels)
+        model = task.load(recipe.model)
         if load.base_fingerprint(model) != job.base:
             raise ModelError(f"model.base: {recipe.model.base} is another model here than in the first process.")
-        model, _ = _adapted(model, recipe, job.path, job.train)
+        model, _ = _adapted(model, task, recipe, job.path, job.train)
         if recipe.train.shard:
             shard(model, group)
-        task = Generate(recipe.evaluate, load.load_tokenizer(recipe.model))
         settings = recipe.train.model_copy(update={"lr": job.lr})
         fit(model, job.train, job.val, task.loss, settings, Stage(run.folder, writes=False), job.ids)
     return run
@@ -204,6 +211,11 @@ def _refuse_other_job(job: _Job, recipe: Recipe) -> None:
             raise RunError(f"this process was started with {key} = {value!r}, the first one with {job.keys[key]!r}.")
 
 
+def _length(sample: Sample) -> files.Row:
+    answer = sample.targets if sample.label is None else 0  # a label is no token
+    return {"prompt": len(sample.tokens) - answer, "answer": answer}
+
+
 def _save_adapter(model: Any, tokenizer: Any, stage: Stage) -> None:
     from safetensors import SafetensorError
 
@@ -215,7 +227,8 @@ def _save_adapter(model: Any, tokenizer: Any, stage: Stage) -> None:
     except SafetensorError as error:
         raise RunError(f"{folder}: the adapter cannot be saved: {error}. What was saved before is whole.") from error
     tokenizer.save_pretrained(folder)
-    files.write_json(folder / "tailora.json", stage.facts["fingerprints"])
+    labels = {"labels": stage.facts["labels"]} if "labels" in stage.facts else {}
+    files.write_json(folder / "tailora.json", stage.facts["fingerprints"] | labels)
 
 
 def _keep_prefix(model: Any, samples: list[Sample], stage: Stage) -> None:
@@ -256,6 +269,8 @@ def _refuse_strange_tokens(samples: list[Sample], model: Any) -> None:
 
 def _model_card(recipe: Recipe, facts: dict[str, Any]) -> str:
     fitted, budget = facts["fitted"], facts["tokens"]["train"]
+    classifies = recipe.task == "classify"
+    learned = f"{budget['rows']:,} rows" + ("" if classifies else f" and {budget['targets']:,} answer tokens")
     return f"""---
 base_model: {recipe.model.base}
 library_name: peft
@@ -265,13 +280,25 @@ tags: [lora, tailora]
 # {recipe.name}
 
 {_what(recipe)} for `{recipe.model.base}`, trained with tailora
-on `{recipe.data.shown()}`: {budget["rows"]:,} rows and {budget["targets"]:,} answer tokens an epoch,
+on `{recipe.data.shown()}`: {learned} an epoch,
 {fitted["epochs"]} epochs, peak learning rate {facts["lr"]:g}. The weights of epoch
-{fitted["best_epoch"]} were kept: validation loss {fitted["best_val_loss"]:.4f} nats per token,
+{fitted["best_epoch"]} were kept:
+validation loss {fitted["best_val_loss"]:.4f} nats per {"row" if classifies else "token"},
 {fitted["first_val_loss"]:.4f} before training.
-
+{_label_card(facts["labels"]) if classifies else ""}
 `tailora.json` holds fingerprints of the base weights and of template and tokenizer, which belong to this adapter.
 How it compares with its base stands in the run's report.
+"""
+
+
+def _label_card(labels: list[str]) -> str:
+    """Say how the classifier is loaded without tailora."""
+    return f"""
+The trained head is saved with the adapter. Its labels, in order, are `labels` in `tailora.json`:
+
+    base = AutoModelForSequenceClassification.from_pretrained("<base>", num_labels={len(labels)})
+    base.config.pad_token_id = tokenizer.pad_token_id
+    model = PeftModel.from_pretrained(base, "<this folder>")
 """
 
 

@@ -35,7 +35,18 @@ def card_lines(run: Path) -> list[str]:
         + ", ".join(f"{name} {count:,}" for name, count in splits.items())
         + _bracketed(card["slices"])
     )
-    return [counts, f"columns: {_columns(card)}", *warnings(card)]
+    return [counts, f"columns: {_columns(card)}", *class_lines(card["classes"]), *warnings(card)]
+
+
+def class_lines(classes: Row | None) -> list[str]:
+    """Return which labels are which classes, a line for all and one for each file that writes them otherwise."""
+    if classes is None:
+        return []
+    numbered = ", ".join(f"{number} {name}" for number, name in enumerate(classes["names"]))
+    return [f"labels: {numbered}"] + [
+        f"labels of {file}: {', '.join(f'{written} is {name}' for written, name in known.items())}"
+        for file, known in classes["written"].items()
+    ]
 
 
 def warnings(card: Row) -> list[str]:
@@ -108,12 +119,13 @@ def card_table(run: Path) -> list[tuple[str, str]]:
         **{f"remark {number}": remark for number, remark in enumerate(card["remarks"], start=1)},
         **dict(_audit_pairs(card["audit"])),
         "writing": ", ".join(f"{script} {count:,}" for script, count in card["audit"]["scripts"].items()),
-        "code": (
-            f"{card['audit']['code']['fenced']:,} answers hold a fence; {card['audit']['code']['parse_unfenced']:,} "
-            f"parse as Python without it, {card['audit']['code']['parse_as_they_are']:,} as they are"
-        ),
         "rows with tests": f"{card['rows_with_tests']:,}",
     }
+    if not card["classes"]:
+        pairs["code"] = (
+            f"{card['audit']['code']['fenced']:,} answers hold a fence; {card['audit']['code']['parse_unfenced']:,} "
+            f"parse as Python without it, {card['audit']['code']['parse_as_they_are']:,} as they are"
+        )
     if card["earlier_assistant_turns"]:
         pairs["earlier answers"] = f"{card['earlier_assistant_turns']:,} in conversations"
     return list(pairs.items())
@@ -147,7 +159,8 @@ def training_lines(run: Path) -> list[str]:
         f"{weights['trainable']:,} of {weights['all']:,} weights trained ({weights['trainable'] / weights['all']:.1%}) "
         f"in {fitted['steps']:,} steps and {fitted['seconds']:,.0f} s, "
         f"{fitted['tokens'] / fitted['seconds']:,.0f} tokens/s",
-        f"validation loss {fitted['first_val_loss']:.3f} → {fitted['best_val_loss']:.3f} nats per token (kept: {kept})",
+        f"validation loss {fitted['first_val_loss']:.3f} → {fitted['best_val_loss']:.3f} nats per "
+        f"{'row' if facts['recipe']['task'] == 'classify' else 'token'} (kept: {kept})",
     ]
     planned = facts["plan"]
     lines.append(
@@ -182,13 +195,17 @@ def _left(seconds: float) -> str:
     return f"about {time_text(seconds)}" if seconds else "done"
 
 
-def budget_lines(budgets: dict[str, Row], remarks: list[str]) -> list[str]:
+def budget_lines(budgets: dict[str, Row], remarks: list[str], task: str = "generate") -> list[str]:
     """Return what the model will read and learn of each split, and what is cut off or left out, a line each."""
     learned = budgets["train"]
+    read = f"{learned['rows']:,} rows with {learned['tokens']:,} tokens an epoch"
+    parts = (
+        f"{learned['targets']:,} of them learned (answers and end tokens), "
+        f"{learned['tokens'] - learned['targets']:,} read only"
+    )
+    longest = f"the longest row has {learned['longest']:,}, max_length is {learned['max_length']:,}"
     lines = [
-        f"{learned['rows']:,} rows with {learned['tokens']:,} tokens an epoch, {learned['targets']:,} of them learned "
-        f"(answers and end tokens), {learned['tokens'] - learned['targets']:,} read only; the longest row has "
-        f"{learned['longest']:,}, max_length is {learned['max_length']:,}"
+        f"{read}, {parts}; {longest}" if task == "generate" else f"{read}, from which labels are learned; {longest}"
     ]
     for name, budget in budgets.items():
         lines += [f"{name} split: {line}" for line in _losses(budget)]
@@ -230,6 +247,9 @@ def headline(comparison: Row) -> list[str]:
     ]
     if "pass@1" in comparison["absent"]:
         lines.append("no tests were run: neither similarity to a reference answer nor code that runs is correctness")
+    if comparison.get("head") == "untrained":
+        lines.append("the base has a head that nobody trained: it stands for chance")
+    lines += [_beside(entry) for entry in comparison.get("baselines", [])]
     lines += [_sentence(entry) for entry in parts]
     lines += [line for column, part in comparison["breakdown"].items() for line in _parts(column, part)]
     lines.append(_clean(comparison["clean"]))
@@ -258,11 +278,17 @@ def _parts(column: str, part: Row) -> list[str]:
 
 
 def _some(names: list[str]) -> str:
-    shown = ", ".join(" ".join(name.split())[:_LONGEST_NAME] for name in names[:_MOST_NAMES])
+    shown = ", ".join(map(_one_line, names[:_MOST_NAMES]))
     return shown if len(names) <= _MOST_NAMES else f"{shown} and {len(names) - _MOST_NAMES:,} more"
 
 
+def _one_line(name: str) -> str:
+    return " ".join(name.split())[:_LONGEST_NAME]
+
+
 def _clean(clean: Row) -> str:
+    if clean["rows"] is None:
+        return "what the adapter was trained on is not known, so no row was looked for there"
     if clean["rows"] == clean["of"]:
         return f"all {clean['of']:,} rows are clean: none shares a question or a telling answer with train"
     if not clean["rows"]:
@@ -307,6 +333,18 @@ def absent_lines(absent: dict[str, str]) -> list[str]:
     ]
 
 
+def _beside(baseline: Row) -> str:
+    """Say how tuned stands to a baseline, by accuracy."""
+    entry, name = baseline["accuracies"], baseline["title"]
+    verdict = {"better": f"better than {name}", "worse": f"worse than {name}"}.get(
+        entry["verdict"], f"not detectably different from {name}"
+    )
+    return (
+        f"tuned is {verdict}: accuracy {format_value(entry, entry['base'])} there, "
+        f"{format_value(entry, entry['tuned'])} here, difference {format_interval(entry)}"
+    )
+
+
 def _sentence(entry: Row) -> str:
     where = "" if entry["by"] == "all" else f" on {entry['slice']} rows"
     verdict = {"better": "tuned is better than base", "worse": "tuned is worse than base"}.get(
@@ -316,10 +354,16 @@ def _sentence(entry: Row) -> str:
         f"{verdict}{where}: {entry['metric']} {format_value(entry, entry['base'])} → "
         f"{format_value(entry, entry['tuned'])}, difference {format_interval(entry)}, n = {entry['n']:,}"
     )
+    if entry["verdict"] == "no detectable difference" and _leaves_out_zero(entry):
+        text += f"; the interval leaves out zero, but p = {entry['p_adjusted']:.3f}"
     if entry["verdict"] == "no detectable difference" and entry["detectable"] is not None:
         seen = f"{100 * entry['detectable']:.1f} points" if entry["share"] else format_value(entry, entry["detectable"])
         text += f"; this test set sees differences above about {seen}"
     return f"{text} ({entry['warning']})" if entry["warning"] else text
+
+
+def _leaves_out_zero(entry: Row) -> bool:
+    return entry["low"] is not None and (entry["low"] > 0 or entry["high"] < 0)
 
 
 def comparison_cells(entries: Iterable[Row]) -> Iterator[tuple[str, ...]]:
@@ -350,7 +394,7 @@ def short_cells(comparison: Row) -> Iterator[tuple[str, ...]]:
 
 def _short(entry: Row) -> tuple[str, ...]:
     return (
-        entry["metric"] if entry["by"] == "all" else f"  {entry['slice']}",
+        entry["metric"] if entry["by"] == "all" else f"  {_one_line(entry['slice'])}",
         f"{entry['n']:,}",
         format_value(entry, entry["base"]),
         format_value(entry, entry["tuned"]),

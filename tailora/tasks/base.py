@@ -4,10 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
+from tailora import recipe
 from tailora.errors import RecipeError, did_you_mean
 from tailora.files import Row
 from tailora.model.fit import LossSum
-from tailora.text.prompts import Prompts, Sample
+from tailora.model.losses import Path
+from tailora.text.budget import Fitting
+from tailora.text.prompts import Sample
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,11 @@ def with_primary(metrics: Sequence[Metric], name: str | None) -> list[Metric]:
         raise RecipeError(
             f'evaluate.primary: there is no metric "{name}"{did_you_mean(name, known)}; known: {", ".join(known)}.'
         )
-    declared = [replace(metric, decides="evaluate.primary") for metric in metrics if metric.name == name]
+    declared = [
+        replace(metric, decides="the recipe declares it (evaluate.primary)")
+        for metric in metrics
+        if metric.name == name
+    ]
     return declared + [metric for metric in metrics if metric.name != name]
 
 
@@ -64,16 +71,26 @@ class Task(Protocol):
     """How rows become tokens, loss, and scores."""
 
     metrics: Sequence[Metric]
-    prompts: Prompts
+    prompts: Any
+    """What turns rows into tokens, with its `tokenizer`, `remarks()` and `fingerprint()`."""
+
+    def load(self, settings: recipe.Model) -> Any:
+        """Load the base model in float32, ready for an adapter, in evaluation mode."""
+
+    def longest(self, model: Any, settings: recipe.Model) -> int:
+        """Return the most tokens that a row may have."""
+
+    def fit(self, rows: Sequence[Row], longest: int, split: str) -> Fitting:
+        """Encode rows and make them fit into `longest` tokens."""
+
+    def choose_path(self, model: Any, settings: recipe.Train) -> Path:
+        """Choose how losses of `model` are computed from now on, in place."""
 
     def encode(self, row: Row) -> Sample:
-        """Return the tokens of one prepared row, with the place where its answer begins."""
+        """Return the tokens of one prepared row, with what is learned of it."""
 
     def loss(self, model: Any, samples: list[Sample]) -> LossSum:
         """Return the summed loss in nats and the number of target tokens."""
 
     def row_losses(self, model: Any, samples: list[Sample]) -> list[float]:
         """Return the summed loss of each sample in nats, without gradients."""
-
-    def score(self, rows: Sequence[Row], answers: Sequence[str]) -> list[Row]:
-        """Return what the metrics read of each answer; None where a metric does not apply to the row."""

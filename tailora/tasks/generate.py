@@ -11,10 +11,12 @@ from tailora import machine, recipe
 from tailora.files import Row
 from tailora.measure import metrics, prose, sandbox, syntax
 from tailora.model.fit import LossSum
-from tailora.model.losses import token_nats
+from tailora.model.load import load_base, longest_input
+from tailora.model.losses import Path, choose_path, token_nats
 from tailora.run import progress
 from tailora.tasks.base import Metric, with_primary
 from tailora.tasks.own import load_own, score_own
+from tailora.text.budget import Fitting, fit_rows
 from tailora.text.prompts import Prompts, Sample
 
 # Reference answers count as Python code when at least this share of them is.
@@ -26,6 +28,7 @@ _SMOKE_TEST = ["pass"]
 _IMPORT_ERRORS = ("ImportError", "ModuleNotFoundError")
 _NO_CODE = "fewer than half of the reference answers are Python code"
 _CODE = "most reference answers are Python code and are compared as such"
+_NO_SMOKE = "no program was run without tests"
 _NO_HITS = "the evaluation did not record it"
 
 METRICS = (
@@ -44,8 +47,7 @@ METRICS = (
         meaning="share of the reference's tokens that the model finds likeliest, given those before",
     ),
     Metric(
-        "runs clean", "binary", "runs", True,
-        absent="the rows bring tests, are no Python code, or nothing could run it",
+        "runs clean", "binary", "runs", True, absent=_NO_SMOKE,
         meaning="the answer's code runs to its end without an error: a smoke test, not correctness",
     ),
     Metric(
@@ -81,7 +83,7 @@ METRICS = (
         meaning="answers with a code fence",
     ),
     Metric(
-        "missing module", "binary", "lacks_module", False, explains=True, absent="no program was run without tests",
+        "missing module", "binary", "lacks_module", False, explains=True, absent=_NO_SMOKE,
         meaning="answers whose code imports what the sandbox does not have; not counted by runs clean",
     ),
     Metric(
@@ -122,6 +124,22 @@ class Generate:
         first, *rest = METRICS
         known = [first, *_sampled_metrics(settings.samples), *rest, *(own.metric for own in self._own)]
         self.metrics: Sequence[Metric] = with_primary(known, settings.primary)
+
+    def load(self, settings: recipe.Model) -> Any:
+        """Load the causal language model."""
+        return load_base(settings)
+
+    def longest(self, model: Any, settings: recipe.Model) -> int:
+        """Return the most tokens that prompt and answer may have together."""
+        return longest_input(model.config, settings)
+
+    def fit(self, rows: Sequence[Row], longest: int, split: str) -> Fitting:
+        """Encode rows and make them fit into `longest` tokens; answers are never cut."""
+        return fit_rows(rows, self.prompts, longest, split)
+
+    def choose_path(self, model: Any, settings: recipe.Train) -> Path:
+        """Choose how losses are computed: packed where that gives the same numbers."""
+        return choose_path(model, settings.path)
 
     def encode(self, row: Row) -> Sample:
         """Return prompt, answer and end token of a prepared row."""

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from tailora.text.prompts import Sample
 
+_EVEN = 0.8
+
 
 def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> Iterator[list[int]]:
     """Yield the row numbers of each optimizer step of an epoch: a pure function of (seed, epoch); none is left out."""
@@ -24,6 +26,25 @@ def padded_batches(samples: Sequence[Sample], most_tokens: int) -> Iterator[list
     batch: list[Sample] = []
     for sample in sorted(samples, key=lambda s: -len(s.tokens)):
         if batch and (len(batch) + 1) * len(batch[0].tokens) > most_tokens:
+            yield batch
+            batch = []
+        batch.append(sample)
+    if batch:
+        yield batch
+
+
+def bucketed_batches(samples: Sequence[Sample], most_tokens: int) -> Iterator[list[Sample]]:
+    """Cut samples into batches like `padded_batches`, none of which is padded by much.
+
+    A batch ends where the next sample is shorter than four fifths of its longest, once it holds a quarter of the
+    budget: smaller matrices are no slower a token from there on, and padding is.
+    """
+    batch: list[Sample] = []
+    for sample in sorted(samples, key=lambda s: -len(s.tokens)):
+        longest = len(batch[0].tokens) if batch else 0
+        full = (len(batch) + 1) * longest > most_tokens
+        uneven = len(sample.tokens) < _EVEN * longest and len(batch) * longest >= most_tokens / 4
+        if batch and (full or uneven):
             yield batch
             batch = []
         batch.append(sample)

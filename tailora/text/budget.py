@@ -85,7 +85,7 @@ def fit_rows(rows: Sequence[Row], prompts: Prompts, max_length: int, split: str)
         targets=sum(sample.targets for sample in samples),
         unknown=0 if unknown is None else sum(sample.tokens.count(unknown) for sample in samples),
         longest=max(given),
-        suggested=_suggested(given, max_length),
+        suggested=suggested(given, max_length),
     )
     return Fitting(kept, samples, budget)
 
@@ -126,6 +126,7 @@ def _shortened(row: Row, prompts: Prompts, max_length: int) -> tuple[Row, Sample
     return best
 
 
-def _suggested(lengths: list[int], max_length: int) -> int | None:
+def suggested(lengths: list[int], max_length: int) -> int | None:
+    """Return the length, in steps of 64 tokens, at which 99 % of the rows fit whole; None when they do."""
     needed = sorted(lengths)[math.ceil(_WHOLE * len(lengths)) - 1]
     return None if needed <= max_length else math.ceil(needed / _STEP) * _STEP

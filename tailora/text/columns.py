@@ -59,13 +59,14 @@ class Carried:
     unseen: str | None
 
 
-def detect_columns(seen: Iterable[str], data: Data, source: str) -> Columns:
-    """Choose the columns among the names `seen`; what the recipe names wins.
+def detect_columns(seen: Iterable[str], data: Data, source: str, labelled: bool = False) -> Columns:
+    """Choose the columns among the names `seen`; what the recipe names wins. Labelled rows are answered by a label.
 
     Raises:
         DataError: when a named column is missing, none fits, or several fit equally well.
     """
     names = list(seen)
+    data = _with_label(data, names, source) if labelled else data
     asked = {"prompt": data.prompt, "input": data.input, "answer": data.answer}
     _refuse_missing(asked | {"group": data.group, "unseen": data.unseen or None}, names, source)
     chats = [name for name in _CHATS if name in names]
@@ -80,13 +81,24 @@ def detect_columns(seen: Iterable[str], data: Data, source: str) -> Columns:
     labels = _LABELS if not set(_ANSWERS) & set(free) else ()
     found = {
         "prompt": data.prompt or _only("prompt", _PROMPTS, free, source),
-        "answer": data.answer or _only("answer", (*_ANSWERS, *labels), free, source),
+        "answer": data.answer or _only("label" if labelled else "answer", (*_ANSWERS, *labels), free, source),
     }
     problems = [choice.problem for choice in found.values() if isinstance(choice, _NoChoice)]
     if problems:
         raise DataError(f"{source}: {'; '.join(problems)}. Columns: {', '.join(names)}.")
     context = data.input or next((name for name in _INPUTS if name in free), None)
     return Columns(str(found["prompt"]), context, str(found["answer"]))
+
+
+def _with_label(data: Data, names: list[str], source: str) -> Data:
+    """Return `data` with the column of the labels as that of the answers, where one is named or looks like it."""
+    _refuse_missing({"label": data.label}, names, source)
+    found = [name for name in _LABELS if name in names and name not in (data.prompt, data.input)]
+    if len(found) > 1 and not (data.label or data.answer):
+        raise DataError(
+            f'{source}: several columns could be the label: {", ".join(found)}; say which with data.label = "…".'
+        )
+    return data.model_copy(update={"answer": data.label or data.answer or next(iter(found), None)})
 
 
 @dataclass(frozen=True)
@@ -133,14 +145,20 @@ def carried_columns(seen: Iterable[str], data: Data) -> Carried:
     return Carried(renamed, renamed.get(data.group or ""), renamed.get(unseen or ""))
 
 
-def columns_by_value(rows: Sequence[dict[str, Any]], source: str) -> Columns:
+def columns_by_value(rows: Sequence[dict[str, Any]], source: str, label: str | None = None) -> Columns:
     """Choose among columns without names: the one whose few values return often is the label, the others are text.
+
+    With `label` that column is the label, where it is there.
 
     Raises:
         DataError: when not exactly one column looks like labels, or more than two others do not.
     """
     names = list(rows[0])
-    labels = [name for name in names if _are_labels([row.get(name) for row in rows])]
+    labels = (
+        [label]
+        if label is not None and label in names
+        else [n for n in names if _are_labels([row.get(n) for row in rows])]
+    )
     texts = [name for name in names if name not in labels]
     if len(labels) == 1 and 1 <= len(texts) <= 2:
         return Columns(texts[0], texts[1] if len(texts) == 2 else None, labels[0])

@@ -58,9 +58,16 @@ class Kept:
 
 
 def to_examples(
-    rows: Iterable[SourceRow], data: Data, source: str, kept: Kept, domain: str | None = None
+    rows: Iterable[SourceRow],
+    data: Data,
+    source: str,
+    kept: Kept,
+    domain: str | None = None,
+    labelled: bool = False,
 ) -> Iterator[Row]:
     """Yield the examples of source rows as they come; rows that cannot be used, and exact repeats, are counted.
+
+    `labelled` rows are answered by a label, which need not be text.
 
     Raises:
         DataError: when the columns cannot be found, and at the end for the first twenty rows that must be mended.
@@ -69,7 +76,7 @@ def to_examples(
     head = list(itertools.islice(rows, _HEAD))
     if not head:
         raise DataError(f"{source}: no rows.")
-    mapping = _Mapping(head, data, source, kept.notices)
+    mapping = _Mapping(head, data, source, kept.notices, labelled)
     carried = carried_columns(dict.fromkeys(name for row in head for name in row.values), data)
     kept.group, kept.unseen = carried.group or kept.group, carried.unseen or kept.unseen
     problems = Problems()
@@ -77,7 +84,7 @@ def to_examples(
         kept.read += 1
         try:
             columns = mapping.columns_of(row)
-            example = _example(row, columns, kept.notices)
+            example = _example(row, columns, kept.notices, labelled)
         except DataError as error:
             problems.add(*error.problems)
         except _Unusable as reason:
@@ -92,13 +99,13 @@ def to_examples(
 class _Mapping:
     """Finds the columns of each row; rows with other names may map in another way, which is noticed."""
 
-    def __init__(self, head: list[SourceRow], data: Data, source: str, notices: Notices) -> None:
-        self._data, self._source, self._notices = data, source, notices
+    def __init__(self, head: list[SourceRow], data: Data, source: str, notices: Notices, labelled: bool) -> None:
+        self._source, self._notices, self._labelled = source, notices, labelled
         names = dict.fromkeys(name for row in head for name in row.values)
-        if all(name.startswith("column_") for name in names) and not (data.prompt and data.answer):
-            self._usual = columns_by_value([row.values for row in head], source)
+        if all(name.startswith("column_") for name in names) and not (data.prompt and (data.label or data.answer)):
+            self._usual = columns_by_value([row.values for row in head], source, data.label)
         else:
-            self._usual = detect_columns(names, data, source)
+            self._usual = detect_columns(names, data, source, labelled)
         if self._usual.messages and any(isinstance(row.values.get("label"), bool) for row in head):
             raise DataError(
                 f"{source}: the column label marks good and bad answers (KTO), and tailora learns from all answers it "
@@ -123,7 +130,7 @@ class _Mapping:
         if self._usual.required() <= set(names):
             return self._usual
         try:
-            return detect_columns(names, Data(source=self._source), self._source)
+            return detect_columns(names, Data(source=self._source), self._source, self._labelled)
         except DataError:
             return None
 
@@ -133,7 +140,14 @@ def spell(columns: Columns) -> str:
     return ", ".join(f"{key} = {name}" for key, name in vars(columns).items() if name is not None)
 
 
-def _example(row: SourceRow, columns: Columns, notices: Notices) -> Row:
+def _example(row: SourceRow, columns: Columns, notices: Notices, labelled: bool) -> Row:
+    if not labelled:
+        return _answered(row, columns, notices, columns.is_labelled())
+    example = _answered(row, columns, notices, True)
+    return example | {"answer": label_text(example["answer"])}
+
+
+def _answered(row: SourceRow, columns: Columns, notices: Notices, labelled: bool) -> Row:
     unused = row.values.keys() - columns.used() - {"id", "tests", "topic", "domain", "family"}
     if unused:
         notices.add(f"columns that are not used: {', '.join(name for name in row.values if name in unused)}", row.where)
@@ -145,11 +159,11 @@ def _example(row: SourceRow, columns: Columns, notices: Notices) -> Row:
     prompt = _text(row, columns.prompt)
     context = _text(row, columns.input)
     context = "" if context.strip().lower().strip("<>.") in _PLACEHOLDERS else context
-    if columns.is_labelled() and isinstance(answer, int | float):
+    if labelled and isinstance(answer, int | float):
         answer = label_text(answer)
     else:
         answer = _text(row, columns.answer)
-        answer = label_text(answer) if columns.is_labelled() else answer
+        answer = label_text(answer) if labelled else answer
     if not prompt.strip() or not answer.strip():
         raise _Unusable("empty question" if not prompt.strip() else "empty answer")
     if not context.strip():

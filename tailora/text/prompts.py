@@ -34,11 +34,13 @@ class Sample(NamedTuple):
 
     tokens: list[int]
     learned: list[Span]
+    label: int | None = None
+    """Number of its class, where that is learned and no token."""
 
     @property
     def targets(self) -> int:
-        """Tokens that bear loss."""
-        return sum(stop - start for start, stop in self.learned)
+        """What bears loss: tokens, or the label."""
+        return 1 if self.label is not None else sum(stop - start for start, stop in self.learned)
 
     @property
     def answer_start(self) -> int:
@@ -209,4 +211,5 @@ class Prompts:
     def fingerprint(self) -> str:
         """Return a hash of template and tokenizer: equal fingerprints mean equal tokens for equal turns."""
         probe = self.encode([{"role": "user", "content": "Où est <|end|> 42?\n\ttab"}], "é = [1, 2]\n")
-        return fingerprint(self.render([{"role": "user", "content": "x"}]), repr(probe), str(len(self.tokenizer)))
+        encoded = f"Sample(tokens={probe.tokens}, learned={probe.learned})"
+        return fingerprint(self.render([{"role": "user", "content": "x"}]), encoded, str(len(self.tokenizer)))

@@ -44,14 +44,17 @@ class Division(NamedTuple):
             yield row | {"slice": self.slices[i]} if i in self.slices else row
 
 
-def divide(marks: Marks, near: Near, data: Data, own: dict[str, range] | None = None) -> Division:
+def divide(
+    marks: Marks, near: Near, data: Data, own: dict[str, range] | None = None, labels: Sequence[str] | None = None
+) -> Division:
     """Split by groups: rows that share a question, nearly or fully, a telling answer or a `data.group` stay together.
 
     With `data.unseen`, about a `data.test` share of that column's values goes to the test split alone (slice
     "unseen <column>"), and takes along rows of other values that share with it; these and the other test rows are
     "seen <column>". The group of a row is its `cluster`, for intervals. `own` are the numbers of rows that come from
     files of their own: {"test": range(900, 1000)}. What they share with the others is not separated, but leakage.
-    With a test file of its own, "unseen" are the values that train does not have.
+    With a test file of its own, "unseen" are the values that train does not have. With `labels`, one a row, each split
+    has its share of the rows of each label, as far as groups allow, and train has a row of every label.
 
     Raises:
         DataError: when there are too few rows or groups for the splits, or values of `data.unseen`.
@@ -67,7 +70,7 @@ def divide(marks: Marks, near: Near, data: Data, own: dict[str, range] | None = 
     unseen = [g for g in groups if any(values[i] in held_back for i in g)] if held_back else []
     usual = [g for g in groups if not any(values[i] in held_back for i in g)] if held_back else groups
     wanted = [name for name in ("test", "val") if name not in own]
-    *dealt, train = _fill(usual, [getattr(data, name) for name in wanted], data.seed, marks.keys)
+    *dealt, train = _fill(usual, [getattr(data, name) for name in wanted], data.seed, marks.keys, labels)
     parts = {name: list(numbers) for name, numbers in own.items()} | dict(zip(wanted, dealt, strict=True))
     if len(rest) < _FEWEST_ROWS or not (parts["test"] and parts["val"] and train):
         named = ", ".join(["train", *wanted[::-1]])
@@ -138,14 +141,37 @@ def _held_back_values(marks: Marks, numbers: Sequence[int], data: Data) -> set[s
     return set(ranked[: max(1, round(len(ranked) * data.test))])
 
 
-def _fill(groups: list[list[int]], shares: list[float], seed: int, keys: list[str]) -> list[list[int]]:
-    """Deal groups in an order given by their contents: each part takes what still fits its share, the last the rest."""
-    total = sum(map(len, groups))
+def _fill(
+    groups: list[list[int]], shares: list[float], seed: int, keys: list[str], labels: Sequence[str] | None = None
+) -> list[list[int]]:
+    """Deal groups in an order given by their contents: each part takes what still fits its share, the last the rest.
+
+    With `labels` a group fits where it fits the share of each of its labels, and leaves a row of each to the last part.
+    """
+    named = ["" for _ in keys] if labels is None else labels
+    rows = Counter(named[i] for group in groups for i in group)
+    kept = Counter(dict.fromkeys(rows, 0 if labels is None else 1))
+    room = [_quotas(rows, share) for share in shares]
     parts: list[list[int]] = [[] for _ in [*shares, 1.0]]
     for group in sorted(groups, key=lambda g: fingerprint(str(seed), min(keys[i] for i in g))):
-        fits = (i for i, share in enumerate(shares) if len(parts[i]) + len(group) <= max(1, round(share * total)))
-        parts[next(fits, len(shares))].extend(group)
+        wanted = Counter(named[i] for i in group)
+        spared = wanted <= rows - kept
+        part = next((part for part, left in enumerate(room) if spared and wanted <= left), len(shares))
+        parts[part].extend(group)
+        if part < len(shares):
+            room[part] -= wanted
+            rows -= wanted
     return parts
+
+
+def _quotas(rows: Counter[str], share: float) -> Counter[str]:
+    """Return how many rows of each label make a `share` of all rows, one at least: rounded by largest remainder."""
+    exact = {label: share * count for label, count in rows.items()}
+    quotas = Counter({label: int(count) for label, count in exact.items()})
+    ranked = sorted(exact, key=lambda label: (quotas[label] - exact[label], label))
+    for label in ranked[: max(1, round(share * rows.total())) - quotas.total()]:
+        quotas[label] += 1
+    return quotas
 
 
 def weighted(numbers: list[int], domains: Sequence[str], weights: dict[str, float], keys: list[str]) -> list[int]:

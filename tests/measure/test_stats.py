@@ -221,6 +221,11 @@ def test_an_effect_as_large_as_detectable_is_found_in_about_80_of_100():
     assert 0.70 <= found.count("better") / 200 <= 0.90
 
 
+def test_a_difference_of_shares_ends_at_100_points():
+    found = compare_means([1] * 30, [0] * 29 + [1], higher_is_better=True, binary=True)
+    assert found.low == -1 and -1 < found.difference < found.high
+
+
 def test_a_share_below_six_rows_is_never_called_detectable():
     quiet = [0] * 60
     least = compare_means(quiet, quiet, higher_is_better=True, binary=True).detectable

@@ -9,6 +9,7 @@ import pytest
 from sacrebleu.metrics.chrf import CHRF
 from sklearn.metrics import f1_score
 
+from tailora.cli import _show_comparison
 from tailora.errors import RunError
 from tailora.measure.metrics import chrf_counts
 from tailora.pipeline import words
@@ -86,6 +87,12 @@ def test_no_detectable_difference_says_what_the_rows_could_have_shown() -> None:
     assert f"sees differences above about {100 * pick(comparison, 'pass@1')['detectable']:.1f} points" in sentence
 
 
+def test_an_interval_without_zero_and_a_p_above_5_percent_is_explained() -> None:
+    comparison = compare((PASS,), rows([False] * 60), rows([i < 4 for i in range(60)]))
+    assert pick(comparison, "pass@1")["low"] > 0 and comparison["verdict"] == NONE
+    assert "the interval leaves out zero, but p = 0.125" in words.headline(comparison)[0]
+
+
 def test_only_the_primary_metric_keeps_its_p_as_it_is() -> None:
     passed = np.arange(40) < 6  # six wins and no loss: p = 0.03125
     base, tuned = rows([False] * 40), rows(passed)
@@ -115,7 +122,7 @@ def test_the_first_metric_that_may_decide_and_has_a_value_gives_the_verdict() ->
     assert (declared["primary"], declared["verdict"], declared["chosen"]) == (
         "parse rate",
         "better",
-        "evaluate.primary",
+        "the recipe declares it (evaluate.primary)",
     )
     missing = compare(with_primary(METRICS, "chrF"), base, tuned)
     assert missing["primary"] == "bits per byte" and "chrF is absent" in missing["chosen"]
@@ -214,6 +221,15 @@ def test_topics_are_compared_one_by_one_and_the_small_ones_counted() -> None:
     assert words._parts("topic", quiet)[0].startswith("by topic: no detectable difference on any of 12; 4 smaller")
     assert line.startswith("by topic: better on large; no detectable difference on topic 0, topic 1")
     assert "and 6 more; 4 smaller ones (16 rows) were not compared" in line
+
+
+def test_names_from_data_are_shown_as_they_are_and_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "seen [bold]x[/bold]\n\x1b[31m:smile: " + "y" * 90
+    comparison = compare((PASS,), rows([0] * 9, slice=[name] * 9), rows([1] * 9, slice=[name] * 9))
+    _show_comparison(comparison)
+    shown = capsys.readouterr().out
+    assert "  seen [bold]x[/bold] [31m:smile: yy" in shown and "\x1b" not in shown
+    assert len(shown.splitlines()[2].rstrip()) <= 100  # the name is cut, so that the numbers stand beside it
 
 
 def test_the_largest_gains_and_losses_are_named() -> None:

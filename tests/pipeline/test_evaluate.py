@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -20,6 +21,7 @@ from transformers import AutoModelForCausalLM
 from tailora.errors import DataError, ModelError, RecipeError, RunError
 from tailora.pipeline import evaluate
 from tailora.pipeline.outside import evaluate_adapter, evaluate_on, lines_about, recipe_of_adapter, recipe_on
+from tailora.pipeline.words import headline
 from tailora.recipe import Recipe, describe_recipe
 from tests.processes import start_tailora
 from tests.toys import save_toy
@@ -125,6 +127,7 @@ def test_a_signal_ends_after_a_whole_batch_with_its_code(
     said = (trained.parent / "out.txt").read_text().splitlines()
     assert said[-1] == "stopped; what was computed is saved, and the same command goes on from there"
     start(trained, slow_recipe).join(60)
+    assert re.search(r"goes on after \d+ answers", (trained.parent / "out.txt").read_text())
     assert digests(trained / "evaluate") == whole
 
 
@@ -317,6 +320,8 @@ def test_an_adapter_of_peft_is_compared_with_its_base_without_a_run(
     comparison, run = evaluate_adapter(asked, foreign, tmp_path / "runs")
     assert run.folder == tmp_path / "runs" / "foreign-on-rows" and comparison["rows"]["rows"] == 12
     assert any("are not known" in line for line in lines_about(run))
+    assert comparison["clean"] == {"rows": None, "of": 12}  # nobody has looked, so none is called clean
+    assert not any("are clean" in line for line in headline(comparison))
     base, other = (AutoModelForCausalLM.from_pretrained(workshop / "toy-0", dtype=torch.float32) for _ in range(2))
     models = {"base": base.eval(), "tuned": PeftModel.from_pretrained(other, foreign).eval()}
     test = {row["id"]: row for row in read(run.folder / "prepare" / "test.jsonl")}

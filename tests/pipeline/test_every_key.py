@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 from tailora.errors import ModelError
 from tailora.pipeline import evaluate, prepare, train
 from tailora.recipe import Recipe
+from tailora.run import Run
 from tailora.text.batches import packed_batches, padded_batches
 from tailora.text.prompts import Sample
 from tests.kernels import without
@@ -64,7 +66,11 @@ ELSEWHERE = {
     "data.weights": "repeats training rows, in test_prepare",
     "data.strict": "changes no file: it refuses, in test_prepare",
     "name": "names the folder of the run, in test_run",
-    "task": "has one value so far",
+    "task": "below, with the keys of labels",
+    "data.label": "below",
+    "data.labels": "below",
+    "train.class_weights": "below",
+    "train.label_smoothing": "below",
     "model.trust_remote_code": "below",
     "model.quantize": "holds the base in 4 bits, in model/test_quantized",
     "train.micro_tokens": "below: it must not change the result",
@@ -81,9 +87,7 @@ ELSEWHERE = {
     "evaluate.test_memory_mb": "below",
     "evaluate.unsafe_exec": "below",
     "evaluate.metrics": "adds scores, in tasks/test_own",
-    **dict.fromkeys(
-        ("evaluate.samples", "evaluate.temperature", "evaluate.seed"), "what is drawn is scored in tasks/test_generate"
-    ),
+    **dict.fromkeys(("evaluate.samples", "evaluate.temperature", "evaluate.seed"), "below"),
     "evaluate.prompts": "asks more, and changes nothing of the rest, in test_evaluate",
 }
 
@@ -138,6 +142,28 @@ def test_a_key_of_speed_changes_no_answer(key: str, make_recipe: MakeRecipe, fin
         for run in (finished, tmp_path / "toy")
     ]
     assert outputs[0] == outputs[1]
+
+
+def test_keys_of_drawn_answers_change_those_and_nothing_else(
+    make_recipe: MakeRecipe, finished: Path, tmp_path: Path
+) -> None:
+    def rows(**changes: Any) -> list[dict[str, Any]]:
+        asked = make_recipe(**{f"evaluate.{key}": value for key, value in changes.items()})
+        root = tmp_path / "-".join(map(str, changes.values()))
+        shutil.copytree(finished, root / "toy")
+        Run.open(asked, root, fresh=True)
+        evaluate(asked, root)
+        return [json.loads(line) for line in (root / "toy" / PREDICTED).read_text().splitlines()]
+
+    two, four = rows(samples=2), rows(samples=4)
+    others = [rows(samples=2, temperature=0.1), rows(samples=2, seed=1)]
+    assert [row["samples"] for row in two] == [row["samples"][:2] for row in four]
+    greedy = [json.loads(line)["output"] for line in (finished / PREDICTED).read_text().splitlines()]
+    for changed in (two, *others):
+        assert [row["output"] for row in changed] == greedy
+        assert all(len(row["samples"]) == 2 and row["sampled_passed"] in (0, 1, 2) for row in changed)
+    for changed in others:
+        assert [row["samples"] for row in changed] != [row["samples"] for row in two]
 
 
 def score(make_recipe: MakeRecipe, code: str, **changes: Any) -> Any:

@@ -102,3 +102,9 @@ def test_a_primary_metric_that_does_not_exist_is_refused_with_the_nearest() -> N
         Generate(recipe.Evaluate(primary="chrf"), toy_tokenizer())
     with pytest.raises(RecipeError, match='no metric "echo"'):  # it explains, and cannot decide
         Generate(recipe.Evaluate(primary="echo"), toy_tokenizer())
+
+
+@pytest.mark.parametrize("keys", [{"metrics": ["mine:words"]}, {"samples": 5}])
+def test_keys_for_answers_in_text_are_refused_for_labels(keys: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match=f"evaluate.{next(iter(keys))} does not work with task"):
+        parse_recipe({"name": "r", "task": "classify", "data": {"source": "x"}, "evaluate": keys})

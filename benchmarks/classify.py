@@ -1,0 +1,249 @@
+"""How fast a DistilBERT-shaped classifier is trained: tailora beside transformers' Trainer + PEFT.
+
+    python -m benchmarks.classify                                  all contenders, one round
+    python -m benchmarks.classify --contender tailora max-128 --rounds 3 --steps 6
+    python -m benchmarks.classify --table                          the table of all results so far
+
+Every contender runs in a process of its own and in turn, round by round; each measurement is appended to
+`benchmarks/results/classify.jsonl` at once. Rows, their order, the rows of a step, all first weights, the optimizer
+(AdamW, constant rate, clip 1) and the modules that are trained are the same for all; dropout is off, so that losses can
+be compared.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.train_throughput import Step, meter, wait
+from tailora import machine
+from tailora.text.prompts import Sample
+
+RESULTS = Path(__file__).parent / "results" / "classify.jsonl"
+LR, RANK, ALPHA, SEED, CLASSES = 2e-4, 8, 16, 0, 4
+TARGETS, HEAD = ["q_lin", "v_lin"], ["pre_classifier", "classifier"]
+VOCABULARY, MOST = 30522, 128
+# Tokens of title and description of the AG News test rows under bert-base-uncased; their mean is 52.7.
+QUANTILES = {0: 18, 0.01: 25, 0.1: 36, 0.25: 43, 0.5: 50, 0.75: 59, 0.9: 69, 0.95: 79, 0.99: 122, 0.999: 200, 1: 277}
+
+# name → what is said of it, and its settings ("tailora": the type of frozen weights; others: padding and trainer keys).
+CONTENDERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "tailora": ("tailora, defaults", {"dtype": "auto"}),
+    "tailora-fp32": ("tailora, float32", {"dtype": "float32"}),
+    "dynamic": ("Trainer + PEFT, float32, padded to the longest row of a batch", {"pad": None}),
+    "grouped": (
+        "Trainer + PEFT, float32, grouped by length",
+        {"pad": None, "train_sampling_strategy": "group_by_length"},
+    ),
+    "max-128": ('Trainer + PEFT, float32, padding="max_length" of 128', {"pad": 128}),
+    "max-256": ('Trainer + PEFT, float32, padding="max_length" of 256', {"pad": 256}),
+    "dynamic-bf16": (
+        "Trainer + PEFT, bf16 autocast, padded to the longest of a batch",
+        {"pad": None, "bf16": True},
+    ),
+    "max-128-bf16": ('Trainer + PEFT, bf16 autocast, padding="max_length" of 128', {"pad": 128, "bf16": True}),
+}
+
+
+def draw_samples(count: int) -> list[Sample]:
+    """Draw labelled rows of random tokens, as long as AG News is under BERT's tokenizer, cut at 128 tokens."""
+    numbers = random.Random(SEED)
+    samples = []
+    for _ in range(count):
+        length = min(MOST, _length(numbers.random()))
+        tokens = [101, *(numbers.randrange(1000, VOCABULARY) for _ in range(length - 2)), 102]
+        samples.append(Sample(tokens, [], numbers.randrange(CLASSES)))
+    return samples
+
+
+def _length(share: float) -> int:
+    """Return the length below which a share of the 7,600 test rows lies, between measured quantiles."""
+    for (low, least), (high, most) in itertools.pairwise(QUANTILES.items()):
+        if low <= share <= high:
+            return round(least + (most - least) * (share - low) / (high - low))
+    raise ValueError(f"{share} is no share")
+
+
+def build(folder: Path) -> Path:
+    """Write a DistilBERT of the usual size with random weights and a head."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, DistilBertConfig
+
+    torch.manual_seed(SEED)
+    config = DistilBertConfig(
+        vocab_size=VOCABULARY, num_labels=CLASSES, dropout=0, attention_dropout=0, seq_classif_dropout=0
+    )
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    return folder
+
+
+def run_tailora(folder: Path, samples: list[Sample], batch: int, keys: dict[str, Any]) -> list[Step]:
+    """Take a step on each `batch` of samples as tailora does."""
+    import torch
+
+    from tailora import recipe
+    from tailora.model.classifier import choose_classifier_path, class_logits, load_classifier
+    from tailora.model.fit import LossSum, accumulate
+    from tailora.model.load import choose_attention, freeze_dtype
+    from tailora.model.lora import add_lora, trainable
+
+    machine.keep_freed_memory()
+    settings = recipe.Model(base=str(folder), dtype=keys["dtype"])
+    model = load_classifier(settings, [str(number) for number in range(CLASSES)], 0, SEED)
+    model = add_lora(model, recipe.Lora(rank=RANK, alpha=ALPHA, targets=TARGETS), SEED)
+    freeze_dtype(model, settings)
+    choose_classifier_path(model, "auto")
+    choose_attention(model, max(len(sample.tokens) for sample in samples))
+
+    def loss(network: Any, part: list[Sample]) -> LossSum:
+        labels = torch.tensor([sample.label for sample in part], device=network.device)
+        nats = torch.nn.functional.cross_entropy(class_logits(network, part), labels, reduction="sum")
+        return LossSum(nats, len(part))
+
+    model.train()
+    weights = list(trainable(model).values())
+    optimizer = torch.optim.AdamW(weights, lr=LR, weight_decay=0.0)
+    steps = []
+    for start in range(0, len(samples), batch):
+        rows, began = samples[start : start + batch], time.perf_counter()
+        nats, targets = accumulate(model, rows, loss, recipe.Train().micro_tokens)
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        wait()
+        steps.append(Step(time.perf_counter() - began, len(rows), nats / targets))
+    return steps
+
+
+def run_trainer(folder: Path, samples: list[Sample], batch: int, keys: dict[str, Any]) -> list[Step]:
+    """Take the same steps with transformers' Trainer, rows padded to `pad` tokens or to the longest of a batch."""
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments
+
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+    lora = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=TARGETS, modules_to_save=HEAD, task_type="SEQ_CLS")
+    torch.manual_seed(SEED)
+    model = get_peft_model(model, lora)
+    settings = {
+        "output_dir": tempfile.mkdtemp(), "per_device_train_batch_size": batch, "num_train_epochs": 1,
+        "learning_rate": LR, "lr_scheduler_type": "constant", "weight_decay": 0.0, "max_grad_norm": 1.0,
+        "logging_steps": 1, "save_strategy": "no", "report_to": "none", "disable_tqdm": True, "seed": SEED,
+        "train_sampling_strategy": "sequential", "dataloader_pin_memory": False, "use_cpu": machine.device() == "cpu",
+    }  # fmt: skip
+    watch = meter()
+    trainer = Trainer(
+        model=model, args=TrainingArguments(**{**settings, **{k: v for k, v in keys.items() if k != "pad"}}),
+        train_dataset=Dataset.from_list([{"input_ids": s.tokens, "labels": s.label} for s in samples]),
+        data_collator=lambda rows: _padded(rows, keys["pad"]), callbacks=[watch],
+    )  # fmt: skip
+    trainer.train()
+    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    return [Step(seconds, batch, loss) for seconds, loss in zip(watch.seconds, losses, strict=True)]
+
+
+def _padded(rows: list[dict[str, Any]], pad: int | None) -> dict[str, Any]:
+    import torch
+
+    width = pad or max(len(row["input_ids"]) for row in rows)
+    spaces = [width - len(row["input_ids"]) for row in rows]
+    return {
+        "input_ids": torch.tensor([row["input_ids"] + [0] * n for row, n in zip(rows, spaces, strict=True)]),
+        "attention_mask": torch.tensor([[1] * (width - n) + [0] * n for n in spaces]),
+        "labels": torch.tensor([row["labels"] for row in rows]),
+    }
+
+
+def measure(name: str, steps: int, batch: int) -> dict[str, Any]:
+    """Train one contender for one step to warm up and `steps` that count; returns speed, memory and losses."""
+    import torch
+
+    samples = draw_samples((steps + 1) * batch)
+    with tempfile.TemporaryDirectory() as folder:
+        run = run_tailora if name.startswith("tailora") else run_trainer
+        taken = run(build(Path(folder)), samples, batch, CONTENDERS[name][1])
+    counted = taken[1:]
+    return {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "contender": name, "steps": len(counted), "rows_per_step": batch,
+        "rows_per_second": sum(step.tokens for step in counted) / sum(step.seconds for step in counted),
+        "best_step": max(step.tokens / step.seconds for step in counted),
+        "peak_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else machine.peak_memory_bytes(),
+        "losses": [round(step.loss, 4) for step in taken],
+        "machine": {"processor": machine.describe()["processor"], "cores": machine.cores(),
+                    "threads": torch.get_num_threads(), "bfloat16": machine.has_bfloat16()},
+        "versions": {name: machine.version(name) for name in ("torch", "transformers", "peft")},
+    }  # fmt: skip
+
+
+def table() -> str:
+    """Return the results as Markdown: medians over rounds, ratios to tailora's defaults and to its float32."""
+    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    by_name = {name: [row for row in rows if row["contender"] == name] for name in CONTENDERS}
+    speed = {name: median(r["rows_per_second"] for r in runs) for name, runs in by_name.items() if runs}
+    memory = {name: max(r["peak_bytes"] for r in by_name[name]) for name in speed}
+    lines = [
+        "| | rows/s (range) | tailora is faster by | its float32 by | peak GB | runs |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, value in sorted(speed.items(), key=lambda item: -item[1]):
+        rates = [row["rows_per_second"] for row in by_name[name]]
+        ratios = [f"{speed[own] / value:.2f}×" if own in speed else "" for own in ("tailora", "tailora-fp32")]
+        lines.append(
+            f"| {CONTENDERS[name][0]} | {value:.1f} ({min(rates):.1f}–{max(rates):.1f}) | {ratios[0]} | {ratios[1]} | "
+            f"{memory[name] / 1e9:.2f} | {len(rates)} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the chosen contenders in turn, or print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--contender", choices=CONTENDERS, nargs="+", default=list(CONTENDERS))
+    parser.add_argument("--steps", type=int, default=4, help="optimizer steps that count, after one to warm up")
+    parser.add_argument("--batch", type=int, default=32, help="rows in an optimizer step")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--table", action="store_true", help="print the table of what was measured so far")
+    asked = parser.parse_args()
+    if asked.table:
+        sys.stdout.write(f"{table()}\n")
+        return
+    if asked.child:
+        sys.stdout.write(json.dumps(measure(asked.contender[0], asked.steps, asked.batch)) + "\n")
+        return
+    for _ in range(asked.rounds):
+        for name in asked.contender:
+            _append(name, ["--steps", str(asked.steps), "--batch", str(asked.batch), "--contender", name, "--child"])
+
+
+def _append(name: str, words: list[str]) -> None:
+    """Measure in a process of its own, so that the peak of memory is this contender's, imports included."""
+    line = [sys.executable, "-m", "benchmarks.classify", *words]
+    done = subprocess.run(line, capture_output=True, text=True, env={**os.environ, "TOKENIZERS_PARALLELISM": "false"})
+    if done.returncode:
+        sys.stderr.write(f"{name}: failed\n{done.stderr[-3000:]}\n")
+        return
+    result = done.stdout.strip().splitlines()[-1]
+    RESULTS.parent.mkdir(exist_ok=True)
+    with RESULTS.open("a", encoding="utf-8") as file:
+        file.write(result + "\n")
+    row = json.loads(result)
+    sys.stdout.write(
+        f"{name:<14} {row['rows_per_second']:7.1f} rows/s  {row['peak_bytes'] / 1e9:5.2f} GB  {row['losses']}\n"
+    )
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

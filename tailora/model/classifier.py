@@ -1,0 +1,244 @@
+"""Sequence classifiers: a pretrained backbone with a head for labels. Knows tokens and classes, no text.
+
+Rows are padded on the right, and a mask hides the padding. Encoders read their first token and decoders their last one
+that is no padding, each as transformers has it for its architecture; `choose_path` proves on the model at hand that a
+row's result does not depend on the rows beside it.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+from tailora import machine, recipe
+from tailora.errors import ModelError
+from tailora.model.load import _explained, locate_base, longest_input, mixed_precision, quiet_transformers
+from tailora.model.lora import fuse_lora, trainable, unfuse_lora
+from tailora.model.losses import Path
+from tailora.text.prompts import Sample
+
+# How far results of a row alone and among others may lie apart, relative; rounding alone makes 1e-6 and 0.02.
+_MOST_APART = {"float32": 1e-3, "other": 0.1}
+_MOST_MISSING = 0.05  # share of a backbone's weights that a checkpoint may lack, such as a pooler
+
+
+class Head(NamedTuple):
+    """The modules of a head, and those of them that the checkpoint did not bring."""
+
+    modules: list[str]
+    untrained: list[str]
+
+
+def load_classifier(settings: recipe.Model, names: Sequence[str], pad_token: int | None, seed: int) -> Any:
+    """Load the base model with a head for the classes `names`, in float32 and evaluation mode.
+
+    What the checkpoint does not bring, the head above all, gets first weights that depend on `seed` only. The head's
+    modules stand in the model's `tailora_head`.
+
+    Raises:
+        ModelError: when the base cannot be loaded, or its architecture has no head for labels.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    torch.manual_seed(seed)
+    with _explained(settings.base), quiet_transformers(), _silence("transformers"):
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
+            locate_base(settings.base),
+            num_labels=len(names),
+            id2label=dict(enumerate(names)),
+            label2id={name: number for number, name in enumerate(names)},
+            problem_type="single_label_classification",
+            dtype=torch.float32,
+            trust_remote_code=settings.trust_remote_code,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    lacking = {*loading["missing_keys"], *(entry[0] for entry in loading["mismatched_keys"])}
+    head = _find_head(model, lacking, settings.base)
+    _set_padding(model, pad_token)
+    for name in head.modules:
+        for module in model.get_submodule(name).modules():
+            module.register_forward_pre_hook(_in_own_type)
+    model.tailora_head = head.modules
+    model.tailora_untrained = head.untrained
+    return model.to(machine.device()).eval()
+
+
+def _find_head(model: Any, lacking: set[str], base: str) -> Head:
+    """Return the modules above the backbone, and those of the backbone that the checkpoint lacks, such as a pooler."""
+    backbone = model.base_model
+    if backbone is model:
+        raise ModelError(f"{base}: the head of a {type(model).__name__} cannot be told from its backbone.")
+    above = [
+        name for name, part in model.named_children() if part is not backbone and any(True for _ in part.parameters())
+    ]
+    prefix = next(name for name, part in model.named_modules() if part is backbone)
+    inside = [name for name in sorted(lacking) if name.startswith(f"{prefix}.")]
+    weights = dict(model.named_parameters())
+    missing = sum(weights[name].numel() for name in inside if name in weights)
+    whole = sum(weight.numel() for weight in backbone.parameters())
+    if missing > _MOST_MISSING * whole and missing > 2 * _pooler_size(model):
+        raise ModelError(
+            f"{base}: the checkpoint lacks {missing / whole:.0%} of the weights of a {type(model).__name__} "
+            f"({', '.join(inside[:3])} …); it is no {model.config.model_type} model."
+        )
+    modules = [*above, *dict.fromkeys(name.rpartition(".")[0] for name in inside if name in weights)]
+    untrained = [name for name in modules if any(key.startswith(f"{name}.") for key in lacking)]
+    return Head(modules, untrained)
+
+
+def _pooler_size(model: Any) -> int:
+    """Return the weights of a pooler: a layer that maps the hidden width to itself."""
+    width = int(getattr(model.config.get_text_config(), "hidden_size", 0))
+    return width * (width + 1)
+
+
+def _set_padding(model: Any, pad_token: int | None) -> None:
+    """Let `model` know the token that pads, which decoders look for to find the end of a row."""
+    known = model.get_input_embeddings().num_embeddings
+    declared = model.config.get_text_config().pad_token_id
+    choices = [token for token in (pad_token, declared) if token is not None and 0 <= token < known]
+    for config in (model.config, model.config.get_text_config()):
+        config.pad_token_id = choices[0] if choices else 0
+        config.use_cache = False
+
+
+def _in_own_type(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Cast what comes into a module of the head to the type of its weights: the backbone may be in bfloat16."""
+    weight = next(module.parameters(recurse=False), None)
+    if weight is None:
+        return inputs
+    return tuple(x.to(weight.dtype) if hasattr(x, "is_floating_point") and x.is_floating_point() else x for x in inputs)
+
+
+def longest_row(model: Any, tokenizer: Any, settings: recipe.Model) -> int:
+    """Return the most tokens that a row may have: those of `model.max_length` that model and tokenizer allow."""
+    limit = min(longest_input(model.config.get_text_config(), settings), int(tokenizer.model_max_length))
+    for part in model.modules():  # RoBERTa counts positions from behind its padding token, so some are never used
+        places, first = getattr(part, "num_embeddings", None), getattr(part, "padding_idx", None)
+        wide = places == getattr(model.config, "max_position_embeddings", None)
+        if wide and first is not None and part is not model.get_input_embeddings():
+            limit = min(limit, places - first - 1)
+    return limit
+
+
+def class_logits(model: Any, samples: Sequence[Sample]) -> Any:
+    """Return the logits of each sample's classes in float32: [rows, classes]."""
+    tokens, mask = _padded(model, samples)
+    path: Path | None = getattr(model, "tailora_path", None)
+    fast = path is not None and path.name == "fast"
+    with contextlib.nullcontext() if fast else mixed_precision(model):
+        return model(input_ids=tokens, attention_mask=mask).logits.float()
+
+
+def mean_states(model: Any, samples: Sequence[Sample]) -> Any:
+    """Return the mean of the backbone's last hidden states over each sample's tokens, in float32: [rows, width]."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    tokens, mask = _padded(model, samples)
+    with mixed_precision(model):
+        hidden = base.base_model(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
+    weights = mask[..., None].float()
+    return (hidden * weights).sum(1) / weights.sum(1)
+
+
+def _padded(model: Any, samples: Sequence[Sample]) -> tuple[Any, Any]:
+    import torch
+
+    width, pad = max(len(sample.tokens) for sample in samples), model.config.get_text_config().pad_token_id
+    tokens = [sample.tokens + [pad] * (width - len(sample.tokens)) for sample in samples]
+    mask = [[1] * len(sample.tokens) + [0] * (width - len(sample.tokens)) for sample in samples]
+    return torch.tensor(tokens, device=model.device), torch.tensor(mask, device=model.device)
+
+
+def choose_classifier_path(model: Any, wish: Literal["auto", "fast", "plain"]) -> Path:
+    """Choose how `model` computes from now on, in place; call it when adapters and types are settled.
+
+    The fast path computes each LoRA layer as one node and the backbone in the type of its weights; rows are padded on
+    both.
+
+    Raises:
+        ModelError: when the fast path is asked for by name and does not apply, or padding changes what a row gives.
+    """
+    unfuse_lora(model)
+    model.tailora_path = Path("plain", "", pads=True)
+    expected = _probe(model, alone=True)
+    if _apart(_probe(model), expected) > _limit(model):
+        raise ModelError(
+            f"a {type(_inner(model)).__name__} gives a row another result beside longer ones, so its rows cannot be "
+            "padded; choose another base model."
+        )
+    if wish == "plain":
+        model.tailora_path = Path("plain", 'train.path = "plain"', pads=True)
+        return model.tailora_path  # type: ignore[no-any-return]
+    fused, layers = fuse_lora(model)
+    most = f"{layers - fused} of {layers} LoRA layers compute as in PEFT (dropout, DoRA …)" if fused < layers else ""
+    model.tailora_path = Path("fast", most, pads=True)
+    why = _obstacle(model, expected)
+    if why:
+        unfuse_lora(model)
+        model.tailora_path = Path("plain", why, pads=True)
+        if wish == "fast":
+            raise ModelError(f'train.path = "fast" does not apply to this model: {why}. Use "auto" or "plain".')
+    return model.tailora_path  # type: ignore[no-any-return]
+
+
+def _obstacle(model: Any, expected: list[Any]) -> str:
+    try:
+        difference = _apart(_probe(model), expected)
+    except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        return str(error).split("\n")[0]
+    return "" if difference <= _limit(model) else f"on a few rows the two paths differ by {difference:.2g}"
+
+
+def _probe(model: Any, alone: bool = False) -> list[Any]:
+    """Return logits and gradients of a few short rows, together or each alone."""
+    import torch
+
+    training, weights = model.training, list(trainable(model).values())
+    size = model.get_input_embeddings().num_embeddings
+    pad = model.config.get_text_config().pad_token_id
+    tokens = [token for token in ((7919 * place + 13) % size for place in range(14)) if token != pad][:12]
+    samples = [Sample(tokens[:length], [], 0) for length in (12, 5, 9)]
+    model.eval()
+    with torch.set_grad_enabled(bool(weights)):
+        parts = [[sample] for sample in samples] if alone else [samples]
+        logits = torch.cat([class_logits(model, part) for part in parts])
+        gradients = torch.autograd.grad(logits.square().sum(), weights, allow_unused=True) if weights else ()
+    model.train(training)
+    return [logits.detach(), *(gradient for gradient in gradients if gradient is not None)]
+
+
+def _apart(actual: list[Any], expected: list[Any]) -> float:
+    """Return the larger of the relative distances between the logits and between the gradients, as vectors."""
+    import torch
+
+    def distance(ours: list[Any], theirs: list[Any]) -> float:
+        whole = torch.cat([tensor.flatten().float() for tensor in theirs])
+        apart = torch.cat([tensor.flatten().float() for tensor in ours]) - whole
+        return float(apart.norm() / whole.norm().clamp_min(1e-12))
+
+    return max(distance(actual[:1], expected[:1]), distance(actual[1:], expected[1:]) if expected[1:] else 0.0)
+
+
+def _limit(model: Any) -> float:
+    import torch
+
+    exact = all(weight.dtype == torch.float32 for weight in model.parameters())
+    return _MOST_APART["float32" if exact else "other"]
+
+
+def _inner(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+@contextlib.contextmanager
+def _silence(name: str) -> Iterator[None]:
+    """Keep a library from warning of what is meant: that the head is new."""
+    logger = logging.getLogger(name)
+    before, logger.level = logger.level, logging.ERROR
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

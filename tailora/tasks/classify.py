@@ -1,0 +1,162 @@
+"""The task "classify": an encoder or causal language model with a head learns to label texts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tailora import recipe
+from tailora.errors import RecipeError, did_you_mean
+from tailora.files import Row, fingerprint
+from tailora.measure.classification import f1_counts, macro_f1, weighted_f1
+from tailora.model.fit import LossSum
+from tailora.model.losses import Path, micro_batches
+from tailora.run import progress
+from tailora.tasks.base import Metric, with_primary
+from tailora.text.budget import Fitting
+from tailora.text.near import question
+from tailora.text.prompts import Sample
+from tailora.text.texts import Texts
+
+
+def _counts(row: Row) -> list[int]:
+    return f1_counts(row["label"], row["predicted"], len(row["probabilities"]))
+
+
+METRICS = (
+    Metric(
+        "accuracy", "binary", "right", True, meaning="the likeliest label is that of the row",
+        decides="the share of texts that get their label",
+    ),
+    Metric(
+        "macro F1", "corpus", "label", True, read=_counts, transform=macro_f1, share=True,
+        meaning="F1 of each label, each label counting alike",
+    ),
+    Metric(
+        "weighted F1", "corpus", "label", True, read=_counts, transform=weighted_f1, share=True,
+        meaning="F1 of each label, each counting by its rows",
+    ),
+    Metric("NLL", "mean", "nats", False, meaning="nats to encode the label of a row: −ln of its probability"),
+    Metric("Brier", "mean", "brier", False, meaning="squared distance of the probabilities from the label, 0 to 2"),
+)  # fmt: skip
+
+
+class Classify:
+    """Labels of texts: a loss on the right label, and a probability for every label."""
+
+    def __init__(self, asked: recipe.Recipe, tokenizer: Any, names: Sequence[str], rows: dict[str, int]) -> None:
+        """Take the classes in order, and the number of training rows of each."""
+        self.prompts = Texts(tokenizer, names)
+        self.metrics: Sequence[Metric] = with_primary(METRICS, asked.evaluate.primary)
+        self._asked = asked
+        self._weights = class_weights(asked.train.class_weights, names, rows)
+
+    @property
+    def names(self) -> list[str]:
+        """The classes in order."""
+        return self.prompts.names
+
+    def load(self, settings: recipe.Model) -> Any:
+        """Load the base model with an untrained head."""
+        from tailora.model.classifier import load_classifier
+
+        return load_classifier(settings, self.names, self.prompts.tokenizer.pad_token_id, self._asked.train.seed)
+
+    def longest(self, model: Any, settings: recipe.Model) -> int:
+        """Return the most tokens that a row may have."""
+        from tailora.model.classifier import longest_row
+
+        return longest_row(model, self.prompts.tokenizer, settings)
+
+    def fit(self, rows: Sequence[Row], longest: int, split: str) -> Fitting:
+        """Encode rows and cut them to `longest` tokens."""
+        return self.prompts.fit(rows, longest, split)
+
+    def choose_path(self, model: Any, settings: recipe.Train) -> Path:
+        """Choose how results are computed: with fused LoRA layers where that gives the same numbers."""
+        from tailora.model.classifier import choose_classifier_path
+
+        return choose_classifier_path(model, settings.path)
+
+    def encode(self, row: Row) -> Sample:
+        """Return the tokens of a prepared row and the number of its class."""
+        return self.prompts.encode(row)
+
+    def loss(self, model: Any, samples: list[Sample]) -> LossSum:
+        """Return the summed loss of the labels, smoothed and weighted as the recipe asks, and the number of rows.
+
+        A row weighs what its own label does; the weights of "balanced" have mean 1 over the training rows, so rates
+        and norms keep their meaning.
+        """
+        import torch
+
+        from tailora.model.classifier import class_logits
+
+        logits = class_logits(model, samples)
+        labels = torch.tensor([sample.label for sample in samples], device=logits.device)
+        smoothing = self._asked.train.label_smoothing
+        nats = torch.nn.functional.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+        weights = torch.tensor(self._weights, device=logits.device)[labels]
+        return LossSum((nats * weights).sum(), len(samples))
+
+    def row_losses(self, model: Any, samples: list[Sample]) -> list[float]:
+        """Return −ln p of the label of each sample, in nats, neither smoothed nor weighted."""
+        import torch
+
+        from tailora.model.classifier import class_logits
+
+        with torch.inference_mode():
+            chances = class_logits(model, samples).double().log_softmax(-1)
+        return [-float(chances[place, sample.label]) for place, sample in enumerate(samples)]
+
+    def probabilities(self, model: Any, samples: Sequence[Sample]) -> list[list[float]]:
+        """Return the probability of each class for each sample, in their order."""
+        import torch
+
+        from tailora.model.classifier import class_logits
+
+        with torch.inference_mode():
+            return self._by_row(model, samples, lambda part: class_logits(model, part).double().softmax(-1).tolist())
+
+    def states(self, model: Any, samples: Sequence[Sample]) -> list[list[float]]:
+        """Return what the backbone makes of each sample: the mean of its last hidden states over the tokens."""
+        import torch
+
+        from tailora.model.classifier import mean_states
+
+        with torch.inference_mode():
+            return self._by_row(model, samples, lambda part: mean_states(model, part).tolist())
+
+    def _by_row(self, model: Any, samples: Sequence[Sample], compute: Any) -> list[list[float]]:
+        """Return what `compute` gives for batches of similar length, in the order of `samples`."""
+        numbered = {id(sample): place for place, sample in enumerate(samples)}
+        results: list[list[float]] = [[]] * len(samples)
+        with progress("reading", len(samples)) as advance:
+            for batch in micro_batches(model, samples, self._asked.train.micro_tokens):
+                for sample, result in zip(batch, compute(batch), strict=True):
+                    results[numbered[id(sample)]] = result
+                advance(len(batch))
+        return results
+
+    def text_hash(self, row: Row) -> str:
+        """Return a hash of what the model reads of a row."""
+        return fingerprint(question(row))
+
+
+def class_weights(asked: Any, names: Sequence[str], rows: dict[str, int]) -> list[float]:
+    """Return how much a row of each class counts; "balanced" is rows / (classes · its rows), as in scikit-learn.
+
+    Raises:
+        RecipeError: when a weight names no class.
+    """
+    if asked is None:
+        return [1.0] * len(names)
+    if asked == "balanced":
+        learned = {name: count for name, count in rows.items() if count}
+        total = sum(learned.values())
+        return [total / (len(learned) * learned[name]) if name in learned else 0.0 for name in names]
+    strangers = [name for name in asked if name not in names]
+    if strangers:
+        raise RecipeError(
+            f"train.class_weights names {strangers[0]!r}{did_you_mean(strangers[0], names)}; the labels are "
+            f"{', '.join(names)}."
+        )
+    return [float(asked.get(name, 1.0)) for name in names]

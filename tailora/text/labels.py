@@ -1,0 +1,119 @@
+"""Labels as files write them → the names of the classes, in one order. Knows neither texts nor models.
+
+A class may be written by its name, in another case or spacing, or by a number that counts from 0 or from 1. What could
+mean two things is refused, never guessed.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from tailora.errors import DataError, did_you_mean
+from tailora.text.near import normalise
+
+_NUMBER = re.compile(r"-?\d+")
+
+Seen = Mapping[str, Counter[str]]
+"""How often each file has each label, as it writes it."""
+
+
+class Classes(NamedTuple):
+    """The names of the classes in order, and of each file which name each label that it writes has."""
+
+    names: list[str]
+    written: dict[str, dict[str, str]]
+
+
+def name_classes(seen: Seen, names: Sequence[str] | None = None) -> Classes:
+    """Return the classes behind the labels of some files; `names` are those that the recipe lists, in order.
+
+    Without `names` they are the labels themselves, numbers in their order and texts in that of the alphabet.
+
+    Raises:
+        DataError: when labels could mean several classes or none, or there is one class only.
+    """
+    if names is not None:
+        written, problems = {}, []
+        for file, labels in seen.items():
+            named = _named(labels, names)
+            written[file] = named.known
+            problems += [f"{file}: {problem}" for problem in named.problems]
+        _refuse(problems)
+        return Classes(list(names), written)
+    _refuse([*_other_spellings(seen), *_other_numbers(seen)])
+    found = {label for labels in seen.values() for label in labels}
+    if len(found) < 2:
+        raise DataError(f"there is one label only, {next(iter(found), None)!r}: nothing can be learned from it.")
+    ordered = sorted(found, key=int) if _are_numbers(found) else sorted(found, key=lambda label: (label.lower(), label))
+    return Classes(ordered, {file: {label: label for label in labels} for file, labels in seen.items()})
+
+
+class _Named(NamedTuple):
+    known: dict[str, str]
+    problems: list[str]
+
+
+def _named(labels: Iterable[str], names: Sequence[str]) -> _Named:
+    """Return the name of each label, and what is wrong with the others."""
+    by_spelling = {normalise(name): name for name in names}
+    known = {label: by_spelling[normalise(label)] for label in labels if normalise(label) in by_spelling}
+    others = sorted(set(labels) - known.keys())
+    if others and not known and _are_numbers(others):
+        return _numbered(sorted(others, key=int), names)
+    problems = [
+        f"the label {label!r} is not among data.labels{did_you_mean(label, names)}; they are: {', '.join(names)}."
+        for label in others
+    ]
+    return _Named(known, problems)
+
+
+def _numbered(labels: list[str], names: Sequence[str]) -> _Named:
+    count, lowest, highest = len(names), int(labels[0]), int(labels[-1])
+    fitting = [start for start in (0, 1) if start <= lowest and highest < start + count]
+    if len(fitting) == 1:
+        return _Named({label: names[int(label) - fitting[0]] for label in labels}, [])
+    shown = ", ".join(labels[:20])
+    why = "count from 0 as well as from 1" if fitting else f"fit neither 0 to {count - 1} nor 1 to {count}"
+    return _Named({}, [f"the labels {shown} {why}, so they do not say which of the {count} data.labels they mean; "
+                       "write the names instead."])  # fmt: skip
+
+
+def _other_spellings(seen: Seen) -> list[str]:
+    counts: Counter[str] = sum(seen.values(), Counter())
+    alike: dict[str, list[str]] = {}
+    for label in counts:
+        alike.setdefault(normalise(label), []).append(label)
+    return [
+        f"labels that differ in case or spaces alone: {' and '.join(f'{w!r} ({counts[w]:,} rows)' for w in spelled)}. "
+        "Write them alike, or list the names in order with data.labels, by which they are read as one."
+        for spelled in alike.values()
+        if len(spelled) > 1
+    ]
+
+
+def _other_numbers(seen: Seen) -> list[str]:
+    """Say which files count from another number, or write names where others write numbers."""
+    remedy = 'list the names in order, data.labels = ["…", "…"], by which each file is read in its own way.'
+    numbered = {file: sorted(map(int, labels)) for file, labels in seen.items() if _are_numbers(labels)}
+    named = [file for file in seen if file not in numbered]
+    if numbered and named:
+        return [f"{next(iter(numbered))} writes labels as numbers and {named[0]} as names; {remedy}"]
+    if not numbered:
+        return []
+    (most, fullest), *_ = sorted(numbered.items(), key=lambda entry: -len(entry[1]))
+    return [
+        f"labels count from {fullest[0]} in {most} and from {numbers[0]} in {file}, so the same number means another "
+        f"class; {remedy}"
+        for file, numbers in numbered.items()
+        if not set(numbers) <= set(fullest) and numbers[0] != fullest[0]
+    ]
+
+
+def _are_numbers(labels: Iterable[str]) -> bool:
+    return all(_NUMBER.fullmatch(label) for label in labels)
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise DataError(problems)

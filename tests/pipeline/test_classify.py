@@ -1,0 +1,248 @@
+"""A whole run on labelled texts: what the files say is true, and every key of labels has an effect."""
+
+import hashlib
+import json
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from scipy.stats import binomtest
+from sklearn import metrics
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from tailora.errors import RecipeError, RunError
+from tailora.pipeline import evaluate, prepare, run, train
+from tailora.pipeline.prepare import count_tokens, seen_by_model
+from tailora.pipeline.words import headline, training_lines
+from tailora.recipe import Recipe, parse_recipe
+from tests.toys import save_toy
+
+MakeRecipe = Callable[..., Recipe]
+ADAPTER, PREPARED = "train/adapter/adapter_model.safetensors", "prepare/train.jsonl"
+WORDS = {
+    "Sports": ["goal", "match", "team", "score", "coach", "league"],
+    "Business": ["bank", "profit", "market", "shares", "trade", "price"],
+    "World": ["vote", "border", "army", "treaty", "minister", "crisis"],
+}
+
+
+def write_texts(path: Path, count: int = 90) -> Path:
+    """Write texts of three labels, a word of the label among words of none; labels also as numbers from 1."""
+    numbers, rows = random.Random(0), []
+    for i in range(count):
+        label = list(WORDS)[i % 3]
+        text = " ".join(f"w{numbers.randrange(300)}" for _ in range(3))
+        words = f"{numbers.choice(WORDS[label])} {numbers.choice(WORDS[label])} {text}"
+        rows.append({"text": words, "label": label, "number": i % 3 + 1, "even": str(i % 2)})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("texts")
+    write_texts(folder / "texts.jsonl")
+    save_toy(folder / "toy")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def make(place: Path) -> MakeRecipe:
+    """Return a function from changed keys ("train.lr"=…) to a small recipe."""
+
+    def made(**changes: Any) -> Recipe:
+        values: dict[str, Any] = {
+            "name": "texts",
+            "task": "classify",
+            "data": {"source": str(place / "texts.jsonl"), "val": 0.2, "test": 0.2},
+            "model": {"base": str(place / "toy"), "dtype": "float32", "max_length": 64},
+            "lora": {"rank": 4},
+            "train": {"epochs": 10, "lr": 1e-2, "batch_size": 8},
+        }
+        for key, value in changes.items():
+            section, _, name = key.partition(".")
+            values[section] = {**values.get(section, {}), name: value}
+        return parse_recipe(values)
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def trained(make: MakeRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(make(), tmp_path_factory.mktemp("runs")).folder
+
+
+def read(path: Path) -> Any:
+    text = path.read_text("utf-8")
+    return [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else json.loads(text)
+
+
+def test_the_loss_falls_below_that_of_chance(trained: Path) -> None:
+    fitted = read(trained / "train/stage.json")["fitted"]
+    assert fitted["best_val_loss"] < 0.8 < fitted["first_val_loss"]
+    assert any("nats per row" in line for line in training_lines(trained))
+
+
+def test_plain_peft_computes_the_best_validation_loss_from_the_adapter(trained: Path, place: Path) -> None:
+    assert_val_loss_is_that_of_plain_peft(trained, place)
+
+
+def assert_val_loss_is_that_of_plain_peft(trained: Path, place: Path) -> None:
+    labels = read(trained / "train/adapter/tailora.json")["labels"]
+    assert labels == ["Business", "Sports", "World"]
+    base = AutoModelForSequenceClassification.from_pretrained(place / "toy", num_labels=3, dtype=torch.float32)
+    model = PeftModel.from_pretrained(base, trained / "train/adapter").eval()
+    tokenizer = AutoTokenizer.from_pretrained(trained / "train/adapter")
+    nats = 0.0
+    rows = read(trained / "prepare/val.jsonl")
+    for row in rows:
+        ids = torch.tensor([tokenizer(row["prompt"][0]["content"]).input_ids])
+        with torch.no_grad():
+            nats -= float(model(input_ids=ids).logits[0].log_softmax(-1)[labels.index(row["answer"])])
+    assert read(trained / "train/stage.json")["fitted"]["best_val_loss"] == pytest.approx(nats / len(rows), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "changed"),
+    [
+        ("data.label", "even", PREPARED),
+        ("data.labels", ["World", "Sports", "Business"], ADAPTER),
+        ("train.class_weights", {"World": 5}, ADAPTER),
+        ("train.label_smoothing", 0.3, ADAPTER),
+        ("train.seed", 1, ADAPTER),
+        ("lora.targets", ["q_proj"], ADAPTER),
+        ("train.epochs", 9, ADAPTER),
+    ],
+)
+def test_a_key_changes_what_comes_out(
+    key: str, value: Any, changed: str, make: MakeRecipe, trained: Path, tmp_path: Path
+) -> None:
+    asked = make(**{key: value})
+    if changed == PREPARED:
+        prepare(asked, tmp_path)
+    else:
+        train(asked, tmp_path)
+    digests = [hashlib.sha256((folder / changed).read_bytes()).hexdigest() for folder in (trained, tmp_path / "texts")]
+    assert digests[0] != digests[1]
+
+
+def test_the_same_recipe_gives_the_same_adapter(make: MakeRecipe, trained: Path, tmp_path: Path) -> None:
+    train(make(), tmp_path)
+    assert (tmp_path / "texts" / ADAPTER).read_bytes() == (trained / ADAPTER).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("train.path", "plain"), ("train.micro_tokens", 64), ("train.recompute", True)]
+)
+def test_keys_of_speed_do_not_change_what_is_learned(key: str, value: Any, make: MakeRecipe, tmp_path: Path) -> None:
+    few = {"train.epochs": 2, "train.lr": 1e-3}  # rounding differences grow with every step
+    folders = [train(make(**few, **more), tmp_path / str(i)).folder for i, more in enumerate(({}, {key: value}))]
+    losses = [read(folder / "train/stage.json")["fitted"]["best_val_loss"] for folder in folders]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_what_the_model_sees_can_be_shown(make: MakeRecipe, trained: Path) -> None:
+    row = read(trained / PREPARED)[0]
+    pieces, line = seen_by_model(make(), 0, trained.parent)
+    assert pieces == [(row["prompt"][0]["content"], False), (f" → {row['answer']}", True)]
+    assert row["id"] in line
+    assert "from which labels are learned" in count_tokens(make(), trained.parent)[0]
+
+
+def test_an_adapter_does_not_meet_classes_in_another_order(make: MakeRecipe, trained: Path) -> None:
+    with pytest.raises(RunError, match=r"prepare was made with data\.labels"):
+        train(make(**{"data.labels": ["World", "Sports", "Business"]}), trained.parent)
+
+
+@pytest.mark.parametrize("lora", [{"method": "rslora"}, {"method": "dora"}, {"method": "adalora"}, {"init": "pissa"}])
+def test_every_method_saves_its_head_for_plain_peft(
+    lora: dict[str, Any], make: MakeRecipe, place: Path, tmp_path: Path
+) -> None:
+    asked = make(**{f"lora.{key}": value for key, value in lora.items()}, **{"train.epochs": 6})
+    folder = train(asked, tmp_path).folder
+    assert_val_loss_is_that_of_plain_peft(folder, place)
+
+
+@pytest.fixture(scope="module")
+def finished(make: MakeRecipe, trained: Path) -> Path:
+    """Return the folder of a finished run."""
+    return run(make(), trained.parent).parents[1]
+
+
+def test_a_run_leaves_the_files_of_every_variant_and_baseline(finished: Path) -> None:
+    for variant in ("base", "tuned", "majority", "tf-idf", "probe"):
+        rows = read(finished / "evaluate" / variant / "predictions.jsonl")
+        assert len(rows) == 18 and all(sum(row["probabilities"]) == pytest.approx(1) for row in rows)
+    for name in ("confusion", "reliability", "classes", "lengths", "loss", "scores", "wins"):
+        for kind in ("svg", "png", "csv"):
+            assert (finished / f"report/figures/{name}.{kind}").stat().st_size > 0
+    for page in ("report.html", "report.md"):
+        text = (finished / "report" / page).read_text("utf-8")
+        assert "stands for" in text and "TF-IDF" in text and "Most confident mistakes" in text
+        assert "chrF" not in text and "Generated programs" not in text
+
+
+def test_every_score_can_be_recomputed_from_the_predictions(finished: Path) -> None:
+    comparison = read(finished / "evaluate/comparison.json")
+    both = {side: read(finished / f"evaluate/{side}/predictions.jsonl") for side in ("base", "tuned")}
+    assert [row["id"] for row in both["base"]] == [row["id"] for row in both["tuned"]]
+    for side, rows in both.items():
+        labels, said = [row["label"] for row in rows], [row["predicted"] for row in rows]
+        chances = [row["probabilities"] for row in rows]
+        by_hand = {
+            "accuracy": metrics.accuracy_score(labels, said),
+            "macro F1": metrics.f1_score(labels, said, average="macro"),
+            "weighted F1": metrics.f1_score(labels, said, average="weighted"),
+            "NLL": metrics.log_loss(labels, chances, labels=[0, 1, 2]),
+        }
+        scores = read(finished / f"evaluate/{side}/scores.json")
+        for name, value in by_hand.items():
+            (entry,) = [e for e in comparison["metrics"] if (e["metric"], e["by"]) == (name, "all")]
+            assert scores[name] == pytest.approx(value)
+            assert entry[side] == pytest.approx(value)
+
+
+def test_the_verdict_is_that_of_accuracy_and_every_baseline_has_its_test(finished: Path) -> None:
+    comparison = read(finished / "evaluate/comparison.json")
+    assert (comparison["primary"], comparison["verdict"], comparison["head"]) == ("accuracy", "better", "untrained")
+    tuned = read(finished / "evaluate/tuned/predictions.jsonl")
+    for entry in comparison["baselines"]:
+        rows = read(finished / "evaluate" / entry["name"] / "predictions.jsonl")
+        wins = sum(t["right"] and not b["right"] for t, b in zip(tuned, rows, strict=True))
+        losses = sum(b["right"] and not t["right"] for t, b in zip(tuned, rows, strict=True))
+        found = entry["accuracies"]
+        assert (found["wins"], found["losses"], found["test"]) == (wins, losses, "exact McNemar")
+        expected = binomtest(min(wins, losses), wins + losses).pvalue if wins + losses else 1.0
+        assert found["p_value"] == pytest.approx(expected)
+        assert found["p_adjusted"] >= found["p_value"]
+
+
+def test_the_majority_says_the_commonest_training_label(finished: Path) -> None:
+    counts = Counter(row["answer"] for row in read(finished / PREPARED))
+    rows = read(finished / "evaluate/majority/predictions.jsonl")
+    assert {counts[row["output"]] for row in rows} == {max(counts.values())}
+
+
+def test_what_a_reader_must_know_is_said(finished: Path) -> None:
+    lines = headline(read(finished / "evaluate/comparison.json"))
+    assert lines[0].startswith("tuned is better than base: accuracy")
+    assert "the base has a head that nobody trained: it stands for chance" in lines
+    for name in ("the majority class", "TF-IDF", "a linear probe"):
+        assert any(name in line and "accuracy" in line for line in lines), name
+
+
+def test_rows_of_the_test_split_may_be_few(make: MakeRecipe, trained: Path, tmp_path: Path) -> None:
+    comparison = evaluate(make(**{"evaluate.rows": 5, "train.epochs": 1}), tmp_path)
+    assert comparison["rows"]["not_asked"] == 13 and comparison["metrics"][0]["n"] == 5
+
+
+def test_another_metric_may_decide(make: MakeRecipe, tmp_path: Path) -> None:
+    comparison = evaluate(make(**{"evaluate.primary": "macro F1", "train.epochs": 1}), tmp_path)
+    assert comparison["primary"] == "macro F1"
+    with pytest.raises(RecipeError, match="macro F1"):
+        evaluate(make(**{"evaluate.primary": "macroF1"}), tmp_path / "other")

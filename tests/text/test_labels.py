@@ -1,0 +1,88 @@
+"""Labels: what could mean two things is refused with a remedy, and what means one thing is read as one."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tailora.errors import DataError, RecipeError
+from tailora.recipe import parse_recipe
+from tailora.text.labels import name_classes
+
+NEWS = ["World", "Sports", "Business", "Sci/Tech"]
+
+
+def seen(**files: str) -> dict[str, Counter[str]]:
+    """Return labels as files have them: `a="0 1 1"` is a file with three rows."""
+    return {name: Counter(labels.split()) for name, labels in files.items()}
+
+
+def problems(labels: dict[str, Counter[str]], names: list[str] | None = None) -> str:
+    with pytest.raises(DataError) as caught:
+        name_classes(labels, names)
+    return str(caught.value)
+
+
+def test_each_file_may_count_in_its_own_way_once_the_names_are_listed() -> None:
+    classes = name_classes(seen(train="0 1 2 3", test="1 2 3 4", other="sports World"), NEWS)
+    assert classes.names == NEWS
+    assert [classes.written["train"][label] for label in "0123"] == NEWS
+    assert [classes.written["test"][label] for label in "1234"] == NEWS
+    assert classes.written["other"] == {"sports": "Sports", "World": "World"}
+
+
+def test_without_names_labels_stand_in_order() -> None:
+    assert name_classes(seen(a="10 9 2")).names == ["2", "9", "10"]
+    assert name_classes(seen(a="b A c")).names == ["A", "b", "c"]
+    assert name_classes(seen(train="0 1 2 3", test="1 3")).names == ["0", "1", "2", "3"]
+
+
+def test_files_that_count_from_other_numbers_are_refused_with_a_remedy() -> None:
+    said = problems(seen(train="0 1 2 3", test="1 2 3 4"))
+    assert "count from 0 in train and from 1 in test" in said and "data.labels" in said
+    said = problems(seen(train="World Sports", test="0 1"))
+    assert "as numbers" in said and "data.labels" in said
+
+
+def test_numbers_that_fit_two_ways_or_none_are_refused() -> None:
+    assert "count from 0 as well as from 1" in problems(seen(a="1 2 3"), NEWS)
+    assert "fit neither" in problems(seen(a="0 1 2 3 4"), NEWS)
+    assert "fit neither" in problems(seen(a="-1 0 1"), NEWS)
+
+
+def test_a_label_that_is_not_listed_is_refused_with_the_nearest_name() -> None:
+    assert 'did you mean "Sports"' in problems(seen(a="World Sport"), NEWS)
+
+
+def test_spellings_of_one_label_are_refused_unless_names_are_listed() -> None:
+    assert "differ in case or spaces alone: 'Sports' (2 rows) and 'sports' (1 rows)" in problems(
+        seen(a="Sports Sports sports World")
+    )
+    assert name_classes(seen(a="Sports sports World"), NEWS).written["a"]["sports"] == "Sports"
+
+
+def test_one_label_teaches_nothing() -> None:
+    assert "one label only" in problems(seen(a="World World"))
+
+
+@given(st.sampled_from([0, 1]), st.lists(st.text("abcdefgh", min_size=1), min_size=2, unique=True))
+def test_numbering_by_any_start_gives_the_names_back(start: int, names: list[str]) -> None:
+    numbers = Counter(str(start + place) for place in range(len(names)))
+    assert list(name_classes({"a": numbers}, names).written["a"].values()) == names
+
+
+def test_keys_of_labels_are_refused_for_the_other_task() -> None:
+    def refused(task: str, data: Any = None, train: Any = None) -> str:
+        values = {"name": "x", "task": task, "data": {"source": "x", **(data or {})}, "train": train or {}}
+        with pytest.raises(RecipeError) as caught:
+            parse_recipe(values)
+        return str(caught.value)
+
+    assert 'data.labels is for task = "classify"' in refused("generate", {"labels": NEWS})
+    assert 'train.class_weights is for task = "classify"' in refused("generate", train={"class_weights": "balanced"})
+    assert "leave data.answer out" in refused("classify", {"label": "a", "answer": "b"})
+    assert "each once" in refused("classify", {"labels": ["World", "world "]})
+    assert "balanced" in refused("classify", train={"class_weights": {"World": 0}})
+    assert "balanced" in refused("classify", train={"class_weights": "even"})
