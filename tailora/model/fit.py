@@ -201,7 +201,7 @@ class _Training:
 
     def _require_memory(self, rows: list[Sample], measured: list[Held], limit: int) -> None:
         if len(measured) > 1 and needed(count_tokens(rows), measured) > limit:
-            raise refuse(self.model, self.settings, rows, measured, limit)
+            raise refuse(self.model, self.loss, self.settings, rows, measured, limit)
 
     def _try_pass(self, rows: list[Sample]) -> None:
         self._try_step(rows * self.devices.count)  # the same in each process

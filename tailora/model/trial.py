@@ -10,11 +10,13 @@ from tailora import machine, recipe
 from tailora.errors import RunError
 from tailora.model.devices import is_sharded
 from tailora.model.forecast import Held, gib, needed
-from tailora.model.losses import recompute_activations, token_nats
+from tailora.model.losses import recompute_activations
 from tailora.text.prompts import Sample
 
 _SAVED_BY_NF4 = 0.82  # of float32 weights, embeddings included, which stay as they are
 _SHARES = (0.25, 0.5)  # of the largest pass, tried before it
+
+Loss = Callable[[Any, list[Sample]], Any]  # gives summed nats as `nats`
 
 
 def approach(step: Callable[[list[Sample]], None], rows: Sequence[Sample]) -> list[Held]:
@@ -33,7 +35,9 @@ def approach(step: Callable[[list[Sample]], None], rows: Sequence[Sample]) -> li
 
 
 def shortened(sample: Sample, share: float) -> Sample:
-    """Return the last `share` of a sample, two tokens at least, with what is learned in it."""
+    """Return the last `share` of a sample, or the first of a text with a label, two tokens at least."""
+    if sample.label is not None:
+        return sample._replace(tokens=sample.tokens[: max(2, math.ceil(share * len(sample.tokens)))])
     drop = min(len(sample.tokens) - math.ceil(share * len(sample.tokens)), max(0, sample.learned[-1][1] - 2))
     learned = [(max(1, start - drop), stop - drop) for start, stop in sample.learned if stop - drop > 1]
     return Sample(sample.tokens[drop:], learned)
@@ -44,13 +48,15 @@ def count_tokens(samples: Sequence[Sample]) -> int:
     return sum(len(sample.tokens) for sample in samples)
 
 
-def refuse(model: Any, settings: recipe.Train, rows: list[Sample], measured: list[Held], limit: int) -> RunError:
+def refuse(
+    model: Any, loss: Loss, settings: recipe.Train, rows: list[Sample], measured: list[Held], limit: int
+) -> RunError:
     """Return the error that says how much memory a pass of `rows` needs, and which keys would make it fit.
 
     What it proposes leaves the rows of each step as they are. The model is of no use for training afterwards.
     """
     need = needed(count_tokens(rows), measured)
-    found = [(keys, size) for keys, size in _remedies(model, settings, rows, measured) if size <= limit]
+    found = [(keys, size) for keys, size in _remedies(model, loss, settings, rows, measured) if size <= limit]
     alone = [remedy for remedy in found if " " not in remedy[0]]
     fitting = [f"{keys} ({gib(size)})" for keys, size in _largest_of_each(alone or found)]
     advice = f"By the same measure these fit: {', '.join(fitting)}" if fitting else "Choose a smaller base model"
@@ -60,12 +66,14 @@ def refuse(model: Any, settings: recipe.Train, rows: list[Sample], measured: lis
     )
 
 
-def _remedies(model: Any, settings: recipe.Train, rows: list[Sample], measured: list[Held]) -> list[tuple[str, int]]:
+def _remedies(
+    model: Any, loss: Loss, settings: recipe.Train, rows: list[Sample], measured: list[Held]
+) -> list[tuple[str, int]]:
     """Return keys that lower memory, with the peak that is expected with them."""
     whole, longest = count_tokens(rows), max(len(sample.tokens) for sample in rows)
     resident = measured[0].peak_bytes
     grows = needed(whole, measured) - resident
-    saves = 0 if settings.recompute or is_sharded(model) else grows - _with_recompute(model, rows, grows)
+    saves = 0 if settings.recompute or is_sharded(model) else grows - _with_recompute(model, loss, rows, grows)
     halves = [whole // 2**times for times in range(1, 20) if whole // 2**times >= longest]
     frozen = sum(
         w.numel() * w.element_size() for w in model.parameters() if not w.requires_grad and w.element_size() == 4
@@ -92,16 +100,16 @@ def _largest_of_each(remedies: list[tuple[str, int]]) -> list[tuple[str, int]]:
     return list(first.values())
 
 
-def _with_recompute(model: Any, rows: list[Sample], grows: int) -> int:
+def _with_recompute(model: Any, loss: Loss, rows: list[Sample], grows: int) -> int:
     """Return what a pass takes of `grows` bytes when its layers are recomputed: what is kept, and one layer at work."""
     part = [shortened(sample, _SHARES[0]) for sample in rows]
-    before = kept_bytes(model, part)
+    before = kept_bytes(model, part, loss)
     recompute_activations(model)
     layers = getattr(model.config, "num_hidden_layers", 1)
-    return round(grows * min(1.0, kept_bytes(model, part) / before + 1 / layers))
+    return round(grows * min(1.0, kept_bytes(model, part, loss) / before + 1 / layers))
 
 
-def kept_bytes(model: Any, samples: list[Sample]) -> int:
+def kept_bytes(model: Any, samples: list[Sample], loss: Loss) -> int:
     """Return the bytes that a pass of `samples` keeps for the way back, apart from the weights."""
     import torch
 
@@ -115,6 +123,6 @@ def kept_bytes(model: Any, samples: list[Sample]) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        nats = token_nats(model, samples).nats.sum()
+        nats = loss(model, samples).nats.sum()
     del nats
     return sum(kept.values())

@@ -17,6 +17,7 @@ from tailora.model.losses import recompute_activations
 from tailora.model.trial import kept_bytes, shortened
 from tailora.run import Stage
 from tailora.tasks.generate import Generate
+from tailora.text.prompts import Sample
 from tests.toys import toy_model, toy_samples, toy_tokenizer
 
 TASK = Generate(recipe.Evaluate(), toy_tokenizer())
@@ -71,9 +72,9 @@ def test_a_training_that_needs_more_than_it_may_hold_is_refused_before_it_starts
 def test_what_a_pass_keeps_grows_with_its_rows_and_shrinks_when_layers_are_recomputed() -> None:
     model, samples = adapted(), toy_samples(8)
     model.train()
-    few, many = kept_bytes(model, samples[:1]), kept_bytes(model, samples)
+    few, many = kept_bytes(model, samples[:1], TASK.loss), kept_bytes(model, samples, TASK.loss)
     recompute_activations(model)
-    assert few < kept_bytes(model, samples) < many / 2
+    assert few < kept_bytes(model, samples, TASK.loss) < many / 2
 
 
 @pytest.mark.parametrize(
@@ -81,3 +82,8 @@ def test_what_a_pass_keeps_grows_with_its_rows_and_shrinks_when_layers_are_recom
 )
 def test_a_duration_is_told_in_the_unit_that_reads_best(seconds: float, text: str) -> None:
     assert time_text(seconds) == text
+
+
+def test_a_shortened_text_keeps_its_label() -> None:
+    short = shortened(Sample(list(range(40)), [], label=2), 0.25)
+    assert (short.tokens, short.label, short.targets) == (list(range(10)), 2, 1)
