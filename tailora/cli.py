@@ -354,6 +354,8 @@ def main() -> None:
         teller = logging.getLogger("tailora")
         teller.setLevel(logging.INFO)
         teller.addHandler(_Teller())
+    # Where it is installed, PEFT imports it, and it warns of a kernel that it would fetch from a hub.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         app()
     except TailoraError as error:
