@@ -213,18 +213,23 @@ class _Training:
         self.optimizer.zero_grad(set_to_none=True)
 
     def _pace(self, train: Sequence[Sample], val: Sequence[Sample]) -> Pace:
-        """Time the first steps, for as long as a trial may take but one at least, and a part of validation."""
-        started, tokens = time.monotonic(), 0
+        """Time the first steps, for as long as a trial may take but one at least, and a part of validation.
+
+        The very first warms up, and counts only where there is no other.
+        """
+        times, tokens = [time.monotonic()], [0]
         for rows in epoch_batches(len(train), self.settings.batch_size, self.settings.seed, 1):
             samples = [train[row] for row in rows]
             self._try_step(samples)
-            tokens += count_tokens(samples)
-            if self.devices.highest(int(time.monotonic() - started > _TRIAL_SECONDS)):
+            times.append(time.monotonic())
+            tokens.append(tokens[-1] + count_tokens(samples))
+            if self.devices.highest(int(times[-1] - times[0] > _TRIAL_SECONDS)):
                 break
-        middle = time.monotonic()
+        warm = 1 if len(times) > 2 else 0
         part = val[: self.settings.batch_size]
         self._validation_loss(part)
-        return Pace((middle - started) / tokens, (time.monotonic() - middle) / count_tokens(part))
+        reading = (time.monotonic() - times[-1]) / count_tokens(part)
+        return Pace((times[-1] - times[warm]) / (tokens[-1] - tokens[warm]), reading)
 
     def _forecast(
         self, train: Sequence[Sample], val: Sequence[Sample], pace: Pace, took: float, memory: Memory
