@@ -12,13 +12,18 @@ from typing import Any, Literal, NamedTuple
 
 from tailora import machine, recipe
 from tailora.errors import ModelError
-from tailora.model.load import _explained, locate_base, longest_input, mixed_precision, quiet_transformers
+from tailora.model.load import (
+    explained,
+    locate_base,
+    longest_input,
+    mixed_precision,
+    quiet_transformers,
+    without_adapter,
+)
 from tailora.model.lora import fuse_lora, trainable, unfuse_lora
-from tailora.model.losses import Path
+from tailora.model.losses import Path, differ, distance, most_apart, not_fast, pad_right, path_of, unfused
 from tailora.text.prompts import Sample
 
-# How far results of a row alone and among others may lie apart, relative; rounding alone makes 1e-6 and 0.02.
-_MOST_APART = {"float32": 1e-3, "other": 0.1}
 _MOST_MISSING = 0.05  # share of a backbone's weights that a checkpoint may lack, such as a pooler
 
 
@@ -42,7 +47,7 @@ def load_classifier(settings: recipe.Model, names: Sequence[str], pad_token: int
     from transformers import AutoModelForSequenceClassification
 
     torch.manual_seed(seed)
-    with _explained(settings.base), quiet_transformers(), _silence("transformers"):
+    with explained(settings.base), quiet_transformers(), _silence("transformers"):
         model, loading = AutoModelForSequenceClassification.from_pretrained(
             locate_base(settings.base),
             num_labels=len(names),
@@ -127,15 +132,13 @@ def longest_row(model: Any, tokenizer: Any, settings: recipe.Model) -> int:
 def class_logits(model: Any, samples: Sequence[Sample]) -> Any:
     """Return the logits of each sample's classes in float32: [rows, classes]."""
     tokens, mask = _padded(model, samples)
-    path: Path | None = getattr(model, "tailora_path", None)
-    fast = path is not None and path.name == "fast"
-    with contextlib.nullcontext() if fast else mixed_precision(model):
+    with contextlib.nullcontext() if path_of(model).name == "fast" else mixed_precision(model):
         return model(input_ids=tokens, attention_mask=mask).logits.float()
 
 
 def mean_states(model: Any, samples: Sequence[Sample]) -> Any:
     """Return the mean of the backbone's last hidden states over each sample's tokens, in float32: [rows, width]."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = without_adapter(model)
     tokens, mask = _padded(model, samples)
     with mixed_precision(model):
         hidden = base.base_model(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
@@ -144,12 +147,9 @@ def mean_states(model: Any, samples: Sequence[Sample]) -> Any:
 
 
 def _padded(model: Any, samples: Sequence[Sample]) -> tuple[Any, Any]:
-    import torch
-
-    width, pad = max(len(sample.tokens) for sample in samples), model.config.get_text_config().pad_token_id
-    tokens = [sample.tokens + [pad] * (width - len(sample.tokens)) for sample in samples]
-    mask = [[1] * len(sample.tokens) + [0] * (width - len(sample.tokens)) for sample in samples]
-    return torch.tensor(tokens, device=model.device), torch.tensor(mask, device=model.device)
+    pad = model.config.get_text_config().pad_token_id
+    tokens = pad_right([sample.tokens for sample in samples], pad, model.device)
+    return tokens, pad_right([[1] * len(sample.tokens) for sample in samples], 0, model.device)
 
 
 def choose_classifier_path(model: Any, wish: Literal["auto", "fast", "plain"]) -> Path:
@@ -164,32 +164,30 @@ def choose_classifier_path(model: Any, wish: Literal["auto", "fast", "plain"]) -
     unfuse_lora(model)
     model.tailora_path = Path("plain", "", pads=True)
     expected = _probe(model, alone=True)
-    if _apart(_probe(model), expected) > _limit(model):
+    if distance(_probe(model), expected) > most_apart(model):
+        kind = type(without_adapter(model)).__name__
         raise ModelError(
-            f"a {type(_inner(model)).__name__} gives a row another result beside longer ones, so its rows cannot be "
-            "padded; choose another base model."
+            f"a {kind} gives a row another result beside longer ones, so its rows cannot be padded; choose another "
+            "base model."
         )
     if wish == "plain":
         model.tailora_path = Path("plain", 'train.path = "plain"', pads=True)
         return model.tailora_path  # type: ignore[no-any-return]
-    fused, layers = fuse_lora(model)
-    most = f"{layers - fused} of {layers} LoRA layers compute as in PEFT (dropout, DoRA …)" if fused < layers else ""
-    model.tailora_path = Path("fast", most, pads=True)
+    model.tailora_path = Path("fast", unfused(*fuse_lora(model)), pads=True)
     why = _obstacle(model, expected)
     if why:
         unfuse_lora(model)
         model.tailora_path = Path("plain", why, pads=True)
         if wish == "fast":
-            raise ModelError(f'train.path = "fast" does not apply to this model: {why}. Use "auto" or "plain".')
+            raise not_fast(why)
     return model.tailora_path  # type: ignore[no-any-return]
 
 
 def _obstacle(model: Any, expected: list[Any]) -> str:
     try:
-        difference = _apart(_probe(model), expected)
+        return differ(model, distance(_probe(model), expected))
     except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         return str(error).split("\n")[0]
-    return "" if difference <= _limit(model) else f"on a few rows the two paths differ by {difference:.2g}"
 
 
 def _probe(model: Any, alone: bool = False) -> list[Any]:
@@ -208,29 +206,6 @@ def _probe(model: Any, alone: bool = False) -> list[Any]:
         gradients = torch.autograd.grad(logits.square().sum(), weights, allow_unused=True) if weights else ()
     model.train(training)
     return [logits.detach(), *(gradient for gradient in gradients if gradient is not None)]
-
-
-def _apart(actual: list[Any], expected: list[Any]) -> float:
-    """Return the larger of the relative distances between the logits and between the gradients, as vectors."""
-    import torch
-
-    def distance(ours: list[Any], theirs: list[Any]) -> float:
-        whole = torch.cat([tensor.flatten().float() for tensor in theirs])
-        apart = torch.cat([tensor.flatten().float() for tensor in ours]) - whole
-        return float(apart.norm() / whole.norm().clamp_min(1e-12))
-
-    return max(distance(actual[:1], expected[:1]), distance(actual[1:], expected[1:]) if expected[1:] else 0.0)
-
-
-def _limit(model: Any) -> float:
-    import torch
-
-    exact = all(weight.dtype == torch.float32 for weight in model.parameters())
-    return _MOST_APART["float32" if exact else "other"]
-
-
-def _inner(model: Any) -> Any:
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 @contextlib.contextmanager

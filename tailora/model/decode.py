@@ -11,6 +11,8 @@ import random
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from tailora.model.load import without_adapter
+
 
 class Limits(NamedTuple):
     """How far decoding goes: tokens of an answer, tokens of prompt and answer together, rows at a time; and its chance.
@@ -59,7 +61,7 @@ def decode(
 
     fitting = [draw for draw in draws if _room(draw, limits) > 0]
     with torch.inference_mode():
-        cache = _cache(_base(model))
+        cache = _cache(without_adapter(model))
         if cache is None:
             found = iter([_alone(model, draw, limits, end_tokens, pad_token) for draw in fitting])
         elif fitting:
@@ -76,7 +78,7 @@ class _Batch:
         width = max(len(draw.prompt) for draw in draws)
         padding = [width - len(draw.prompt) for draw in draws]
         self._model, self._limits, self._cache = model, limits, cache
-        self._accepted = inspect.signature(_base(model).forward).parameters.keys()
+        self._accepted = inspect.signature(without_adapter(model).forward).parameters.keys()
         self._chances = [_chance(draw, limits) for draw in draws]
         self._rooms = [_room(draw, limits) for draw in draws]
         tokens = [[pad_token] * gap + draw.prompt for gap, draw in zip(padding, draws, strict=True)]
@@ -140,11 +142,6 @@ def _room(draw: Draw, limits: Limits) -> int:
 
 def _chance(draw: Draw, limits: Limits) -> random.Random:
     return random.Random(f"{limits.seed}/{draw.number}/{draw.prompt}")
-
-
-def _base(model: Any) -> Any:
-    """Return the transformers model below PEFT's."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _cache(base: Any) -> Any:

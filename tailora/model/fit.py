@@ -150,19 +150,12 @@ class _Training:
     """The parts of a training: what is given, what changes with each step, and how that is saved and restored."""
 
     def __init__(self, model: Any, loss: Loss, settings: recipe.Train, stage: Stage, steps: int) -> None:
-        import torch
-
         self.model, self.loss, self.settings, self.stage = model, loss, settings, stage
         self.lr = float(settings.lr)  # "auto" has become a number before
         self.ranks = Ranks(model, steps)
-        groups = rate_groups(model)
-        self.weights = {name: weight for _, group in groups for name, weight in group.items()}
-        self.best = _copy(self.weights)
-        self.optimizer = torch.optim.AdamW(
-            [{"params": list(group.values()), "factor": factor} for factor, group in groups],
-            lr=self.lr,
-            weight_decay=settings.weight_decay,
-        )
+        self.weights, self.optimizer = optimised(model, settings)
+        set_rate(self.optimizer, self.lr)
+        self.best = copied(self.weights)
         self.position = Position(settings.micro_tokens)
         self.stop: Callable[[], int | None] = lambda: None
         self.devices = Devices.here()
@@ -185,7 +178,7 @@ class _Training:
         else:  # a GPU says when it is full, and the passes are halved
             self._try_pass(rows)
         pace = self._pace(train, val)
-        _fill(self.weights, self.best)
+        fill(self.weights, self.best)
         self.optimizer.state.clear()
         held = machine.held_memory_bytes()
         peak = grown(held, before) if machine.device() == "cpu" else held
@@ -254,8 +247,8 @@ class _Training:
         if found:
             self._restore(*found)
         else:
-            _fill(self.weights, self.devices.tell(self.best))  # the first weights of all are those of the first process
-            self.best = _copy(self.weights)
+            fill(self.weights, self.devices.tell(self.best))  # the first weights of all are those of the first process
+            self.best = copied(self.weights)
             if self.devices.first:
                 self.stage.cut_log(0)
             self.save()
@@ -276,13 +269,12 @@ class _Training:
         norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), self.settings.clip).item()
         finite = math.isfinite(nats) and math.isfinite(norm)
         here.step, here.taken = here.step + 1, here.taken + 1
-        here.tokens += sum(len(sample.tokens) for sample in samples)
+        here.tokens += count_tokens(samples)
         here.seconds = time.monotonic() - self.started
         self._keep_to_plan()
         if finite:
             here.bad = []
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.lr * scale * group["factor"]
+            set_rate(self.optimizer, self.lr * scale)
             self.optimizer.step()
             taken = {"loss": nats / targets, "grad_norm": norm, "lr": self.lr * scale}
             counted = {"tokens": here.tokens, "seconds": round(here.seconds, 2)}
@@ -340,7 +332,7 @@ class _Training:
         here.without_gain += shared_out
         if shared_out and (here.best_val_loss is None or loss < here.best_val_loss):
             here.best_val_loss, here.best_epoch, here.without_gain = loss, here.epoch, 0
-            self.best = _copy(self.weights)
+            self.best = copied(self.weights)
         here.first_val_loss = loss if here.first_val_loss is None else here.first_val_loss
         here.epoch, here.taken, here.seconds = here.epoch + 1, 0, time.monotonic() - self.started
         self.save()
@@ -353,7 +345,7 @@ class _Training:
     def finish(self) -> Fitted:
         """Put the best weights into the model, and say how it went."""
         here = self.position
-        _fill(self.weights, self.best)
+        fill(self.weights, self.best)
         self.model.eval()
         assert here.best_val_loss is not None and here.first_val_loss is not None  # epoch 0 has been validated
         return Fitted(
@@ -380,7 +372,7 @@ class _Training:
             return
         self.position.log_bytes = self.stage.log_bytes()
         groups = {
-            "weights": _copy(self.weights),
+            "weights": copied(self.weights),
             "best": self.best,
             "optimizer": self._optimizer_state(),
             "ranks": self.ranks.state(),
@@ -392,8 +384,8 @@ class _Training:
         self.position = here = Position(**position)
         if self.devices.first:
             self.stage.cut_log(here.log_bytes)
-        _fill(self.weights, saved["weights"])
-        _fill(self.best, saved["best"])
+        fill(self.weights, saved["weights"])
+        fill(self.best, saved["best"])
         self._fill_optimizer(saved["optimizer"])
         self.ranks.restore(saved["ranks"])
         self.stage.say(f"goes on after step {here.step}, in epoch {max(1, here.epoch)} of {self.settings.epochs}")
@@ -484,6 +476,24 @@ class _Training:
         self.stage.say(f"out of memory: train.micro_tokens {now:,} → {now // 2:,}; optimizer steps hold the same rows")
 
 
+def optimised(model: Any, settings: recipe.Train) -> tuple[dict[str, Any], Any]:
+    """Return the trained weights of `model` by name, and AdamW over them; its rate is what `set_rate` sets."""
+    import torch
+
+    groups = rate_groups(model)
+    optimizer = torch.optim.AdamW(
+        [{"params": list(group.values()), "factor": factor} for factor, group in groups],
+        weight_decay=settings.weight_decay,
+    )
+    return {name: weight for _, group in groups for name, weight in group.items()}, optimizer
+
+
+def set_rate(optimizer: Any, rate: float) -> None:
+    """Let the next step of `optimizer` have this learning rate, times the factor of each group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"]
+
+
 def accumulate(
     model: Any, samples: Sequence[Sample], loss: Loss, micro_tokens: int, devices: Devices | None = None
 ) -> tuple[float, int]:
@@ -561,10 +571,12 @@ def _longest(samples: Sequence[Sample], count: int) -> list[Sample]:
     return sorted(samples, key=lambda sample: -len(sample.tokens))[:count]
 
 
-def _copy(weights: dict[str, Any]) -> dict[str, Any]:
+def copied(weights: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of each weight, without gradients."""
     return {name: weight.detach().clone() for name, weight in weights.items()}
 
 
-def _fill(weights: dict[str, Any], saved: dict[str, Any]) -> None:
+def fill(weights: dict[str, Any], saved: dict[str, Any]) -> None:
+    """Give each weight the values of its copy, in place."""
     for name, weight in weights.items():
         weight.data.copy_(saved[name])

@@ -68,7 +68,7 @@ def load_tokenizer(settings: recipe.Model) -> Any:
     """Load the tokenizer of the base model; without a pad token the end token pads, since padding is masked."""
     from transformers import AutoTokenizer
 
-    with _explained(settings.base):
+    with explained(settings.base):
         tokenizer = AutoTokenizer.from_pretrained(
             locate_base(settings.base), trust_remote_code=settings.trust_remote_code
         )
@@ -85,7 +85,7 @@ def load_base(settings: recipe.Model) -> Any:
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
 
-    with _explained(settings.base), quiet_transformers():
+    with explained(settings.base), quiet_transformers():
         model = AutoModelForCausalLM.from_pretrained(
             locate_base(settings.base),
             dtype=torch.float32,
@@ -111,7 +111,7 @@ def load_adapter(model: Any, folder: Path) -> Any:
     from peft import PeftModel
 
     _require_its_base(model, folder)
-    with _explained(str(folder)), quiet_transformers():
+    with explained(str(folder)), quiet_transformers():
         if not (folder / "adapter_config.json").is_file():
             return _load_whole(model, folder)
         return PeftModel.from_pretrained(model, folder).eval()
@@ -154,6 +154,11 @@ def _weights_of_base(model: Any, base: dict[str, Any]) -> Iterator[None]:
             weight.data = tuned[name]
 
 
+def without_adapter(model: Any) -> Any:
+    """Return the transformers model below PEFT's, or `model` itself where there is no adapter."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def freeze_dtype(model: Any, settings: recipe.Model) -> None:
     """Cast the frozen weights to `model.dtype`, in place; call it after adapters are attached.
 
@@ -194,7 +199,7 @@ def load_config(settings: recipe.Model) -> Any:
     """Load the configuration of the base model alone."""
     from transformers import AutoConfig
 
-    with _explained(settings.base):
+    with explained(settings.base):
         return AutoConfig.from_pretrained(locate_base(settings.base), trust_remote_code=settings.trust_remote_code)
 
 
@@ -235,7 +240,7 @@ def quiet_transformers() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _explained(what: str) -> Iterator[None]:
+def explained(what: str) -> Iterator[None]:
     """Turn the loaders' errors for missing or damaged files into one paragraph."""
     from safetensors import SafetensorError
 

@@ -13,13 +13,14 @@ from typing import Any, Literal, NamedTuple
 from tailora.errors import ModelError
 from tailora.model.attention import Packing, packed_attention
 from tailora.model.head import Head, read_tokens, token_losses
-from tailora.model.load import mixed_precision
+from tailora.model.load import mixed_precision, without_adapter
 from tailora.model.lora import fuse_lora, trainable, unfuse_lora
 from tailora.text.batches import bucketed_batches, packed_batches, padded_batches
 from tailora.text.prompts import Sample
 
 # How far losses and gradients of the two paths may lie apart, relative; rounding alone makes 1e-6 and 0.02.
 _MOST_APART = {"float32": 1e-3, "other": 0.1}
+_NOTHING = 1e-12  # a length below which two vectors of zeros are not told apart
 
 
 class Path(NamedTuple):
@@ -49,10 +50,10 @@ def token_nats(model: Any, samples: Sequence[Sample]) -> TokenNats:
 
 def micro_batches(model: Any, samples: Sequence[Sample], most_tokens: int) -> Iterator[list[Sample]]:
     """Cut `samples` into batches of at most `most_tokens` tokens, padding included where the path of `model` pads."""
-    path: Path | None = getattr(model, "tailora_path", None)
-    if path is not None and path.name == "fast" and path.pads:
-        return bucketed_batches(samples, most_tokens)
-    return (packed_batches if _is_fast(model) else padded_batches)(samples, most_tokens)
+    path = path_of(model)
+    if path.name == "plain":
+        return padded_batches(samples, most_tokens)
+    return (bucketed_batches if path.pads else packed_batches)(samples, most_tokens)
 
 
 def choose_path(model: Any, wish: Literal["auto", "fast", "plain"]) -> Path:
@@ -64,19 +65,31 @@ def choose_path(model: Any, wish: Literal["auto", "fast", "plain"]) -> Path:
     unfuse_lora(model)
     why = 'train.path = "plain"' if wish == "plain" else _obstacle(model)
     if why and wish == "fast":
-        raise ModelError(f'train.path = "fast" does not apply to this model: {why}. Use "auto" or "plain".')
-    path = Path("plain", why, pads=True) if why else Path("fast", _unfused(*fuse_lora(model)))
+        raise not_fast(why)
+    path = Path("plain", why, pads=True) if why else Path("fast", unfused(*fuse_lora(model)))
     model.tailora_path = path
     return path
 
 
-def _unfused(fused: int, layers: int) -> str:
+def path_of(model: Any) -> Path:
+    """Return the path that was chosen for `model`; the plain one where none was."""
+    path: Path = getattr(model, "tailora_path", Path("plain", "", pads=True))
+    return path
+
+
+def not_fast(why: str) -> ModelError:
+    """Return the error for a fast path that is asked for by name and does not apply."""
+    return ModelError(f'train.path = "fast" does not apply to this model: {why}. Use "auto" or "plain".')
+
+
+def unfused(fused: int, layers: int) -> str:
+    """Say how many LoRA layers `fuse_lora` has left as they are; nothing where it fused all."""
     return "" if fused == layers else f"{layers - fused} of {layers} LoRA layers compute as in PEFT (dropout, DoRA …)"
 
 
 def recompute_activations(model: Any) -> None:
     """Let each layer compute its activations again on the way back instead of keeping them, in place."""
-    base = _base(model)
+    base = without_adapter(model)
 
     def contexts() -> tuple[Any, Any]:
         # The way back lies outside the forward's own context, where the model would attend as it does by itself.
@@ -88,21 +101,16 @@ def recompute_activations(model: Any) -> None:
 
 
 def _is_fast(model: Any) -> bool:
-    path: Path | None = getattr(model, "tailora_path", None)
-    return path is not None and path.name == "fast" and not path.pads
-
-
-def _base(model: Any) -> Any:
-    """Return the transformers model below PEFT's."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    path = path_of(model)
+    return path.name == "fast" and not path.pads
 
 
 def _plain(model: Any, samples: Sequence[Sample]) -> TokenNats:
     import torch
 
     # Padded with any token and without a mask: the padding stands on the right, where a causal model never looks.
-    tokens = _pad_right([s.tokens for s in samples], 0, model.device)
-    learned = _pad_right([s.flags() for s in samples], False, model.device)
+    tokens = pad_right([s.tokens for s in samples], 0, model.device)
+    learned = pad_right([s.flags() for s in samples], False, model.device)
     # From logits, never from outputs.loss: some adapters add a penalty to it.
     with mixed_precision(model):
         logits = model(input_ids=tokens, use_cache=False).logits
@@ -113,7 +121,8 @@ def _plain(model: Any, samples: Sequence[Sample]) -> TokenNats:
     return TokenNats(nats, owner, right)
 
 
-def _pad_right(rows: list[list[Any]], filler: Any, device: Any) -> Any:
+def pad_right(rows: list[list[Any]], filler: Any, device: Any) -> Any:
+    """Return `rows` as a tensor [rows, longest], each with `filler` behind it."""
     import torch
 
     width = max(map(len, rows))
@@ -150,8 +159,8 @@ def _fast(model: Any, samples: Sequence[Sample]) -> TokenNats:
     learned = torch.tensor([flag for sample in samples for flag in sample.flags()])
     (targets,) = learned.nonzero(as_tuple=True)
     owner = torch.searchsorted(packed.packing.bounds.cpu(), targets, right=True) - 1
-    targets = targets.to(model.device)
-    head, hidden, owner = _head(_base(model)), _hidden(model, samples, packed)[targets - 1], owner.to(model.device)
+    targets, owner = targets.to(model.device), owner.to(model.device)
+    head, hidden = _head(without_adapter(model)), _hidden(model, samples, packed)[targets - 1]
     if hidden.requires_grad:
         return TokenNats(token_losses(head, hidden, packed.tokens[targets]), owner, None)
     nats, right = read_tokens(head, hidden, packed.tokens[targets])
@@ -160,7 +169,7 @@ def _fast(model: Any, samples: Sequence[Sample]) -> TokenNats:
 
 def _hidden(model: Any, samples: Sequence[Sample], packed: Packed) -> Any:
     """Return the last hidden states [tokens, width]; frozen layers are skipped where what they give was kept."""
-    backbone, prefix = _base(model).base_model, getattr(model, "tailora_prefix", None)
+    backbone, prefix = without_adapter(model).base_model, getattr(model, "tailora_prefix", None)
     states = prefix.states(samples) if prefix else None
     with packed_attention(backbone):
         if prefix is None or states is None:
@@ -177,7 +186,7 @@ def _head(base: Any) -> Head:
 
 def _obstacle(model: Any) -> str:
     """Say why the fast path does not apply to `model`, or return an empty string; its LoRA layers are left unfused."""
-    why = _structural_obstacle(_base(model))
+    why = _structural_obstacle(without_adapter(model))
     if why:
         return why
     training, expected = model.training, probe(model, _plain)
@@ -187,8 +196,7 @@ def _obstacle(model: Any) -> str:
     except (NotImplementedError, KeyError, TypeError, ValueError) as error:
         why = str(error)
     else:
-        most = _MOST_APART["float32" if _is_float32(model) else "other"]
-        why = "" if difference <= most else f"on a few rows the two paths differ by {difference:.2g}"
+        why = differ(model, difference)
     unfuse_lora(model)
     model.train(training)
     return why
@@ -224,7 +232,7 @@ def probe(model: Any, path: Callable[[Any, Sequence[Sample]], TokenNats], sample
 
 
 def _short_rows(model: Any) -> list[Sample]:
-    size = _base(model).get_input_embeddings().num_embeddings
+    size = without_adapter(model).get_input_embeddings().num_embeddings
     tokens = [(7919 * place + 13) % size for place in range(12)]
     return [Sample(tokens[:length], [(1, length)]) for length in (12, 5, 9)]
 
@@ -236,12 +244,19 @@ def distance(actual: list[Any], expected: list[Any]) -> float:
     def relative(ours: list[Any], theirs: list[Any]) -> float:
         whole = torch.cat([tensor.flatten().float() for tensor in theirs])
         apart = torch.cat([tensor.flatten().float() for tensor in ours]) - whole
-        return float(apart.norm() / whole.norm())
+        return float(apart.norm() / whole.norm().clamp_min(_NOTHING))
 
     return max(relative(actual[:1], expected[:1]), relative(actual[1:], expected[1:]) if expected[1:] else 0.0)
 
 
-def _is_float32(model: Any) -> bool:
+def most_apart(model: Any) -> float:
+    """Return the largest `distance` of two ways to compute the same with `model` that rounding may explain."""
     import torch
 
-    return all(weight.dtype == torch.float32 for weight in model.parameters())
+    exact = all(weight.dtype == torch.float32 for weight in model.parameters())
+    return _MOST_APART["float32" if exact else "other"]
+
+
+def differ(model: Any, difference: float) -> str:
+    """Say that the fast path gives other numbers than the plain one, where it does."""
+    return "" if difference <= most_apart(model) else f"on a few rows the two paths differ by {difference:.2g}"

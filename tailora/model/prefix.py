@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tailora.model.attention import packed_attention
-from tailora.model.losses import distance, micro_batches, pack, probe, token_nats
+from tailora.model.losses import distance, micro_batches, most_apart, pack, path_of, probe, token_nats
 from tailora.model.targets import layer_stack
 from tailora.text.prompts import Sample
 
 _MOST_IN_MEMORY = 4 * 2**30  # bytes; more goes to a file in the run's folder
-_MOST_APART = {"float32": 1e-3, "other": 0.1}  # as between the fast and the plain path
 _TRIED = 4  # rows on which the way with and the way without kept states are compared
 _MICRO_TOKENS = 4096
 
@@ -136,8 +135,7 @@ def keep_prefix(model: Any, samples: Sequence[Sample], folder: Path, most: int =
         apart, why = 0.0, str(error).split("\n")[0]
     finally:
         del model.tailora_prefix
-    exact = all(weight.element_size() == 4 for weight in model.parameters())
-    if why or apart > _MOST_APART["float32" if exact else "other"]:
+    if why or apart > most_apart(model):
         why = why or f"on a few rows the result differs by {apart:.2g} (this model does more with its input)"
         return Kept(first, total, 0, "", why)
     prefix = Prefix(base.base_model, name, first)
@@ -150,7 +148,7 @@ def _obstacle(model: Any, stack: str) -> str:
     """Say what cannot be seen from a few short rows."""
     base = model.get_base_model()
     config = base.config
-    if model.tailora_path.name != "fast":
+    if path_of(model).name != "fast":
         return "losses are on the plain path"
     if len(set(getattr(config, "layer_types", None) or ["same"])) > 1:
         return "its layers are of several kinds"

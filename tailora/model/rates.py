@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 from tailora import recipe
 from tailora.errors import RunError
-from tailora.model.fit import Loss, accumulate
-from tailora.model.lora import rate_groups
+from tailora.model.fit import Loss, accumulate, copied, fill, optimised, set_rate
 from tailora.run import progress
 from tailora.text.batches import epoch_batches
 from tailora.text.prompts import Sample
@@ -46,13 +45,8 @@ def find_rate(model: Any, samples: Sequence[Sample], loss: Loss, settings: recip
     """
     import torch
 
-    groups = rate_groups(model)
-    weights = {name: weight for _, group in groups for name, weight in group.items()}
-    before = {name: weight.detach().clone() for name, weight in weights.items()}
-    optimizer = torch.optim.AdamW(
-        [{"params": list(group.values()), "factor": factor} for factor, group in groups],
-        weight_decay=settings.weight_decay,
-    )
+    weights, optimizer = optimised(model, settings)
+    before = copied(weights)
     torch.manual_seed(settings.seed)
     model.train()
     rates, losses, mean = [], [], _Mean()
@@ -64,14 +58,12 @@ def find_rate(model: Any, samples: Sequence[Sample], loss: Loss, settings: recip
             if not math.isfinite(losses[-1]) or mean.add(losses[-1]) > _BROKEN * mean.lowest:
                 break
             torch.nn.utils.clip_grad_norm_(weights.values(), settings.clip)
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group["factor"]
+            set_rate(optimizer, rate)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             advance()
-    for name, weight in weights.items():
-        weight.data.copy_(before[name])
-        weight.grad = None
+    fill(weights, before)
+    optimizer.zero_grad(set_to_none=True)
     if not mean.at:
         raise RunError('train.lr = "auto": no rate lowered the loss; give a number, such as 2e-4.')
     return RangeTest(float(f"{rates[mean.at] / _SAFETY:.2g}"), rates, [v for v in losses if math.isfinite(v)])
