@@ -8,10 +8,12 @@ prompt alone; so are the rows of a batch independent of each other, but for the 
 import functools
 import inspect
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from tailora.model.load import without_adapter
+
+IsOver = Callable[[list[int]], bool]
 
 
 class Limits(NamedTuple):
@@ -50,10 +52,17 @@ def batches_of(lengths: Sequence[int], size: int) -> list[list[int]]:
 
 
 def decode(
-    model: Any, draws: Sequence[Draw], limits: Limits, *, end_tokens: Sequence[int], pad_token: int
+    model: Any,
+    draws: Sequence[Draw],
+    limits: Limits,
+    *,
+    end_tokens: Sequence[int],
+    pad_token: int,
+    is_over: IsOver | None = None,
 ) -> list[Decoded]:
     """Continue the prompts of one batch; each answer ends by itself, at `max_new_tokens`, or at `longest` in all.
 
+    It also ends where `is_over` says so of its tokens, the newest among them; then it has not ended by itself.
     Models whose memory is no cache of keys and values (state spaces, linear attention) answer through transformers'
     `generate`, one prompt at a time.
     """
@@ -65,7 +74,7 @@ def decode(
         if cache is None:
             found = iter([_alone(model, draw, limits, end_tokens, pad_token) for draw in fitting])
         elif fitting:
-            found = iter(_Batch(model, fitting, limits, cache, pad_token).run(set(end_tokens)))
+            found = iter(_Batch(model, fitting, limits, cache, pad_token).run(set(end_tokens), is_over))
     return [next(found) if _room(draw, limits) > 0 else Decoded([], ended=False) for draw in draws]
 
 
@@ -86,7 +95,7 @@ class _Batch:
         self._mask = torch.tensor([[0] * gap + [1] * (width - gap) for gap in padding], device=model.device)
         self._positions = (self._mask.cumsum(-1) - 1).clamp(min=0)
 
-    def run(self, end_tokens: set[int]) -> list[Decoded]:
+    def run(self, end_tokens: set[int], is_over: IsOver | None) -> list[Decoded]:
         answers: list[list[int]] = [[] for _ in self._rooms]
         ended = [False] * len(answers)
         alive = list(range(len(answers)))
@@ -97,7 +106,7 @@ class _Batch:
                 ended[row] = token in end_tokens
                 if not ended[row]:
                     answers[row].append(token)
-                    if len(answers[row]) < self._rooms[row]:
+                    if len(answers[row]) < self._rooms[row] and not (is_over and is_over(answers[row])):
                         stay.append(place)
             alive = [alive[place] for place in stay]
             if alive:

@@ -1,10 +1,9 @@
 """Base and tuned on the same test rows → predictions, scores, paired comparison and a verdict.
 
-Both variants are one loaded model, its adapter on and off. Every batch of answers and likelihoods is written down as
-it is done, so that an evaluation that was interrupted goes on where it stopped and ends in the same numbers.
+Every batch of answers and likelihoods is written down as it is done, so that an evaluation that was interrupted goes on
+where it stopped and ends in the same numbers.
 """
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,9 +17,10 @@ from tailora.pipeline.compare import compare, compare_general, scores
 from tailora.pipeline.journal import NAME, Journal, journal
 from tailora.pipeline.prepare import prepare
 from tailora.pipeline.train import train
+from tailora.pipeline.variants import BASE, TUNED, Variants, hash_of_adapter, load_variants
 from tailora.recipe import Recipe
 from tailora.run import RUNS, Run, Stage
-from tailora.text.budget import Fitting, fit_rows
+from tailora.text.budget import Fitting
 from tailora.text.fixed import holds, read_prompts
 from tailora.text.prompts import Sample
 from tailora.text.read import locate_source, read_general
@@ -28,8 +28,6 @@ from tailora.text.read import locate_source, read_general
 if TYPE_CHECKING:
     from tailora.engine import Answer
     from tailora.tasks.generate import Reading
-
-_BASE, _TUNED = "base", "tuned"
 
 
 def evaluate(recipe: Recipe, root: Path = RUNS) -> Row:
@@ -86,9 +84,9 @@ def compare_variants(run: Run, adapter: Path, *, leaks_known: bool = True) -> No
         all_rows = RowFile.open(test)
         exam = _set_exam(run, adapter, list(all_rows[: run.recipe.evaluate.rows]), stage)
         with journal(stage) as pages:
-            answered = {_TUNED: _ask(exam, _TUNED, pages)}
-            with exam.model.disable_adapter():
-                answered[_BASE] = _ask(exam, _BASE, pages)
+            answered = {TUNED: _ask(exam, TUNED, pages)}
+            with exam.variants.model.disable_adapter():
+                answered[BASE] = _ask(exam, BASE, pages)
         rows = asdict(exam.fitting.budget) | {"not_asked": len(all_rows) - exam.wanted}
         comparison = _write_variants(exam, answered, stage) | {"rows": rows}
         if not leaks_known:
@@ -99,17 +97,19 @@ def compare_variants(run: Run, adapter: Path, *, leaks_known: bool = True) -> No
 
 @dataclass(frozen=True)
 class _Exam:
-    """A model with its adapter, and what it is asked with and without."""
+    """What base and tuned are asked."""
 
-    model: Any
-    task: Any
-    recipe: Recipe
-    longest: int
+    variants: Variants
     fitting: Fitting
     samples: list[Sample]
     """Of the rows in `fitting`, with the last answer alone as target."""
     own: list[Row]
     """The user's prompts."""
+
+    @property
+    def task(self) -> Any:
+        """How rows become tokens and scores."""
+        return self.variants.task
 
     @property
     def wanted(self) -> int:
@@ -129,90 +129,44 @@ class _Answered(NamedTuple):
 
 
 def _set_exam(run: Run, adapter: Path, rows: list[Row], stage: Stage) -> _Exam:
-    from tailora.model import adapters, load
-    from tailora.model.losses import choose_path
-    from tailora.tasks.generate import Generate
-
-    machine.keep_freed_memory()
-    recipe = run.recipe
-    task = Generate(recipe.evaluate, load.load_tokenizer(recipe.model))
-    base = load.load_base(recipe.model)
-    prints = {"base": load.base_fingerprint(base), "prompts": task.prompts.fingerprint()}
-    _check_origin(run, adapter, prints)
-    longest = load.longest_input(base.config, recipe.model)
-    fitting = fit_rows(rows, task.prompts, longest, "test")
-    model = adapters.put_on(base, adapter, recipe.model.base)
-    load.freeze_dtype(model, recipe.model)
-    path = choose_path(model, recipe.train.path)
-    stage.made_from |= prints | {"path": path.name}
-    stage.facts |= {"path": path._asdict(), "prompts": _hash_of_prompts(recipe)}
-    own = read_prompts(recipe.evaluate.prompts)
-    return _Exam(model, task, recipe, longest, fitting, [sample.last() for sample in fitting.samples], own)
-
-
-def _check_origin(run: Run, adapter: Path, prints: dict[str, str]) -> None:
-    """Raise RunError when an adapter of ours meets another base or another template than it was trained with."""
-    origin = adapter / "tailora.json"
-    made = files.read_json(origin) if origin.is_file() else {}
-    for what, now in prints.items():
-        if made.get(what, now) != now:
-            raise RunError(
-                f"{run.folder}: the adapter was trained with another {'base model' if what == 'base' else 'template'} "
-                f"({made[what]}, now {now}). Train again with --fresh, or restore the base it was trained on."
-            )
+    variants = load_variants(run, adapter, stage)
+    stage.facts["prompts"] = _hash_of_prompts(run.recipe)
+    fitting = variants.task.fit(rows, variants.longest, "test")
+    own = read_prompts(run.recipe.evaluate.prompts)
+    return _Exam(variants, fitting, [sample.last() for sample in fitting.samples], own)
 
 
 def _ask(exam: _Exam, variant: str, pages: Journal) -> _Answered:
     """Let the model as it is now answer, and weigh what it was to say; what `pages` know is not asked again."""
-    from tailora.engine import Answer, Engine
     from tailora.model.decode import Limits
 
-    settings = exam.recipe.evaluate
-    greedy = Limits(settings.max_new_tokens, exam.longest, settings.batch_size)
+    settings, variants = exam.variants.recipe.evaluate, exam.variants
+    greedy = Limits(settings.max_new_tokens, variants.longest, settings.batch_size)
     chance = greedy._replace(temperature=settings.temperature, samples=settings.samples, seed=settings.seed)
-    engine = Engine(exam.model, exam.task.prompts)
 
-    def answers(part: str, rows: list[Row], limits: Limits = greedy) -> list[Answer]:
-        part = f"{variant} {part}"
-        batches = engine.in_batches([row["prompt"] for row in rows], limits, pages.known(part))
-        return [Answer(*answer) for answer in pages.collect(part, batches, len(rows) * limits.samples, "answering")]
+    def answers(part: str, rows: list[Row], limits: Limits = greedy) -> "list[Answer]":
+        prompts = [exam.task.prompts.encode_prompt(row["prompt"]) for row in rows]
+        return variants.answers(f"{variant} {part}", prompts, limits, pages)
 
     rows = exam.fitting.rows
     drawn = answers("drawn", rows, chance)
     return _Answered(
-        _readings(exam, f"{variant} readings", exam.samples, pages),
+        variants.readings(f"{variant} readings", exam.samples, pages),
         answers("answers", rows),
         [[answer.text for answer in drawn[n : n + chance.samples]] for n in range(0, len(drawn), chance.samples or 1)],
-        _read_general(exam, variant, pages),
+        _read_general(variants, variant, pages),
         answers("own", exam.own),
     )
 
 
-def _readings(exam: _Exam, part: str, samples: list[Sample], pages: Journal) -> "list[Reading]":
-    """Return what the model makes of each sample: its loss in nats, and the tokens that it found likeliest."""
-    from tailora.model.losses import micro_batches
-    from tailora.tasks.generate import Reading
-
-    numbers = {id(sample): number for number, sample in enumerate(samples)}
-    known = pages.known(part)
-
-    def batches() -> Iterator[dict[int, Reading]]:
-        for batch in micro_batches(exam.model, samples, exam.recipe.train.micro_tokens):
-            if any(numbers[id(sample)] not in known for sample in batch):
-                readings = exam.task.row_readings(exam.model, batch)
-                yield {numbers[id(sample)]: reading for sample, reading in zip(batch, readings, strict=True)}
-
-    return [Reading(*reading) for reading in pages.collect(part, batches(), len(samples), "weighing")]
-
-
-def _read_general(exam: _Exam, variant: str, pages: Journal) -> list[Row]:
+def _read_general(variants: Variants, variant: str, pages: Journal) -> list[Row]:
     """Return what each passage of the bundled general text costs the model in bits, and the tokens it guesses."""
     from tailora.tasks.generate import nats_to_bits
 
     passages = read_general()
-    windows = [exam.task.prompts.encode_text(passage["text"], exam.longest) for passage in passages]
+    windows = [variants.task.prompts.encode_text(passage["text"], variants.longest) for passage in passages]
     samples = [sample for cut in windows for sample in cut]
-    readings = iter(_readings(exam, f"{variant} general", samples, pages))
+    readings = iter(variants.readings(f"{variant} general", samples, pages))
     found = []
     for passage, cut in zip(passages, windows, strict=True):
         read = [next(readings) for _ in cut]
@@ -238,8 +192,8 @@ def _write_variants(exam: _Exam, answered: dict[str, _Answered], stage: Stage) -
         files.write_jsonl(folder / "predictions.jsonl", predicted)
         files.write_jsonl(folder / "general.jsonl", answered[variant].general)
         files.write_json(folder / "scores.json", scores(exam.task.metrics, predicted))
-    comparison = compare(exam.task.metrics, predictions[_BASE], predictions[_TUNED])
-    comparison["forgetting"] = compare_general(answered[_BASE].general, answered[_TUNED].general)
+    comparison = compare(exam.task.metrics, predictions[BASE], predictions[TUNED])
+    comparison["forgetting"] = compare_general(answered[BASE].general, answered[TUNED].general)
     comparison["sandbox"] = sandbox.find_strongest().mode or "limits"
     if exam.own:
         own = _own_prompts(exam, answered)
@@ -288,7 +242,7 @@ def _own_prompts(exam: _Exam, answered: dict[str, _Answered]) -> list[Row]:
     right = {variant: _holding(exam, given) for variant, given in answered.items()}
     rows = []
     for number, row in enumerate(exam.own):
-        before, after = (right[variant][number] for variant in (_BASE, _TUNED))
+        before, after = (right[variant][number] for variant in (BASE, TUNED))
         rows.append(
             {
                 "id": row["id"],
@@ -307,7 +261,7 @@ def _holding(exam: _Exam, given: _Answered) -> list[bool | None]:
     from tailora.tasks.generate import Generate
 
     # Metrics of the user's own are made for rows of the test split, which have more columns.
-    settings = exam.recipe.evaluate.model_copy(update={"metrics": [], "primary": None})
+    settings = exam.variants.recipe.evaluate.model_copy(update={"metrics": [], "primary": None})
     task = Generate(settings, exam.task.prompts.tokenizer)
     outputs = [answer.text for answer in given.own]
     tested = [number for number, row in enumerate(exam.own) if row.get("tests")]
@@ -317,12 +271,6 @@ def _holding(exam: _Exam, given: _Answered) -> list[bool | None]:
         scored[number]["passed"] if number in scored else holds(output, row["answer"]) if row.get("answer") else None
         for number, (row, output) in enumerate(zip(exam.own, outputs, strict=True))
     ]
-
-
-def hash_of_adapter(folder: Path) -> str:
-    """Return a hash of the weights in `folder` and of what says how they are used."""
-    parts = [*folder.glob("*.safetensors"), *folder.glob("*config.json")]
-    return fingerprint(*(f"{path.name} {files.sha256(path)}" for path in sorted(parts)))
 
 
 def _hash_of_prompts(recipe: Recipe) -> str | None:

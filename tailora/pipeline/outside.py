@@ -12,9 +12,12 @@ from typing import Any
 from tailora import files
 from tailora.errors import DataError, RecipeError, RunError
 from tailora.files import Row, RowFile
-from tailora.pipeline.evaluate import compare_variants, hash_of_adapter, read_comparison
+from tailora.pipeline.evaluate import compare_variants, read_comparison
+from tailora.pipeline.harnessed import compare_on_harness
+from tailora.pipeline.variants import hash_of_adapter
 from tailora.recipe import Data, Recipe, parse_recipe
 from tailora.run import RUNS, Run, Stage
+from tailora.tasks.harness import PREFIX, Harness, is_harness, open_harness
 from tailora.text import near
 from tailora.text.examples import Kept, spell, to_examples
 from tailora.text.programs import as_programs
@@ -60,7 +63,8 @@ def recipe_of_adapter(
 
 
 def _name_of(*parts: str) -> str:
-    stems = [Path(part.partition("#")[0]).name.partition(".")[0] for part in parts]
+    named = [one for part in parts for one in (part.removeprefix(PREFIX).split(",") if is_harness(part) else [part])]
+    stems = [Path(one.partition("#")[0]).name.partition(".")[0] for one in named]
     return re.sub(r"[^A-Za-z0-9._-]+", "-", "-on-".join(stems)).strip("-._")[:64] or "rows"
 
 
@@ -99,7 +103,7 @@ def evaluate_adapter(recipe: Recipe, adapter: Path, root: Path = RUNS, *, fresh:
 
 
 def _evaluate(recipe: Recipe, root: Path, adapter: Path, trained: RowFile | None, fresh: bool) -> tuple[Row, Run]:
-    source = locate_source(recipe.data.shown(), "the rows to evaluate on")
+    source = _open_source(recipe)
     run = Run.open(recipe, root, fresh=fresh)
     if fresh:
         run.forget("prepare")
@@ -107,23 +111,47 @@ def _evaluate(recipe: Recipe, root: Path, adapter: Path, trained: RowFile | None
     with run.lock():
         if not run.is_done("prepare"):
             with run.stage("prepare") as stage:
-                _prepare(source, recipe.data, trained, stage)
+                read = _questions(source) if isinstance(source, Harness) else _rows(source, recipe.data)
+                _prepare(source, *read, trained, stage)
                 stage.facts["made_from"] = made_from
         if run.facts("prepare").get("made_from") != made_from:
             raise RunError(
                 f"{run.folder}: rows or adapter have changed since this was begun; add --fresh to begin anew."
             )
         if not run.is_done("evaluate"):
-            compare_variants(run, adapter, leaks_known=trained is not None)
+            if isinstance(source, Harness):
+                compare_on_harness(run, adapter, source, leaks_known=trained is not None)
+            else:
+                compare_variants(run, adapter, leaks_known=trained is not None)
     return read_comparison(run), run
 
 
-def _prepare(source: Source, data: Data, trained: RowFile | None, stage: Stage) -> None:
-    """Write the rows, and a card of what was kept, dropped, and shared with the training rows."""
+def _open_source(recipe: Recipe) -> Source | Harness:
+    name = recipe.data.shown()
+    if not is_harness(name):
+        return locate_source(name, "the rows to evaluate on")
+    if recipe.task == "classify":
+        raise RecipeError(f"{name}: these tasks ask models that write; a classifier only labels.")
+    return open_harness(name)
+
+
+def _rows(source: Source, data: Data) -> tuple[list[Row], Kept]:
     kept = Kept()
     rows = list(to_examples(as_programs(read_rows(source, kept.notices), kept.notices), data, str(source), kept))
     if not rows:
         raise DataError(f"{source}: none of its {kept.read:,} rows can be used: {', '.join(kept.dropped.counts)}.")
+    return rows, kept
+
+
+def _questions(harness: Harness) -> tuple[list[Row], Kept]:
+    rows = harness.examples()
+    if not rows:
+        raise DataError(f"{harness}: these tasks have no rows.")
+    return rows, Kept(read=len(rows))
+
+
+def _prepare(source: Source | Harness, rows: list[Row], kept: Kept, trained: RowFile | None, stage: Stage) -> None:
+    """Write the rows, and a card of what was kept, dropped, and shared with the training rows."""
     rows.sort(key=near.content_key)
     leaks = _mark(rows, trained, stage.folder / "rows.jsonl")
     files.write_jsonl(stage.folder / "test.jsonl", rows)
@@ -169,10 +197,9 @@ def lines_about(run: Run) -> list[str]:
     """Return what was read and left out, what the rows share with training, and where the results lie, a line each."""
     card = files.read_json(run.folder / "prepare" / "card.json")
     rows = card["rows"]
-    lines = [
-        f"{rows['read']:,} rows read = {rows['kept']:,} kept + {rows['dropped']:,} dropped, "
-        f"{card['rows_with_tests']:,} of them with tests; columns: {'; '.join(card['columns'])}"
-    ]
+    read = f"{rows['read']:,} rows read = {rows['kept']:,} kept + {rows['dropped']:,} dropped"
+    tests = f", {card['rows_with_tests']:,} of them with tests"
+    lines = [f"{read}{tests}; columns: {'; '.join(card['columns'])}" if card["columns"] else read]
     lines += [f"dropped {entry['rows']:,}: {reason}" for reason, entry in card["dropped"].items()]
     lines += [f"notice: {name}: {entry['rows']:,} rows" for name, entry in card["notices"].items()]
     if card["rows_with_unusable_tests"]:

@@ -259,8 +259,22 @@ def headline(comparison: Row) -> list[str]:
     lines += absent_lines(comparison["absent"])
     if "rows" in comparison:
         lines += [f"test split: {line}" for line in _losses(comparison["rows"])]
-        if comparison["rows"]["not_asked"]:
-            lines.append(f"{comparison['rows']['not_asked']:,} test rows were not asked (evaluate.rows)")
+    not_asked = comparison.get("rows", comparison).get("not_asked", 0)
+    if not_asked:
+        lines.append(f"{not_asked:,} test rows were not asked (evaluate.rows)")
+    return lines + _harness(comparison.get("harness"))
+
+
+def _harness(asked: Row | None) -> list[str]:
+    """Say who asked, where lm-evaluation-harness did, and how many requests were too long."""
+    if asked is None:
+        return []
+    lines = [f"questions, prompts and metrics are those of lm-evaluation-harness {asked['version']}"]
+    if asked["cut"]:
+        lines.append(
+            f"{asked['cut']:,} of {asked['requests']:,} requests are longer than model.max_length and lost their "
+            "beginning"
+        )
     return lines
 
 

@@ -1,0 +1,102 @@
+"""Base and tuned as one loaded model, its adapter on and off, asked batch by batch into a journal."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tailora import files, machine
+from tailora.errors import RunError
+from tailora.files import fingerprint
+from tailora.pipeline.journal import Journal
+from tailora.recipe import Recipe
+from tailora.run import Run, Stage
+from tailora.text.prompts import Sample
+
+if TYPE_CHECKING:
+    from tailora.engine import Answer
+    from tailora.model.decode import Limits
+    from tailora.tasks.generate import Reading
+
+BASE, TUNED = "base", "tuned"
+
+
+@dataclass(frozen=True)
+class Variants:
+    """A causal model with its adapter, which is tuned as it is and base within `model.disable_adapter()`."""
+
+    model: Any
+    task: Any
+    recipe: Recipe
+    longest: int
+    """Most tokens of a row, prompt and answer together."""
+
+    def readings(self, part: str, samples: Sequence[Sample], pages: Journal) -> "list[Reading]":
+        """Return what the model makes of each sample: its loss in nats, and the tokens that it found likeliest."""
+        from tailora.model.losses import micro_batches
+        from tailora.tasks.generate import Reading
+
+        numbers = {id(sample): number for number, sample in enumerate(samples)}
+        known = pages.known(part)
+
+        def batches() -> Iterator[dict[int, Reading]]:
+            for batch in micro_batches(self.model, samples, self.recipe.train.micro_tokens):
+                if any(numbers[id(sample)] not in known for sample in batch):
+                    readings = self.task.row_readings(self.model, batch)
+                    yield {numbers[id(sample)]: reading for sample, reading in zip(batch, readings, strict=True)}
+
+        return [Reading(*reading) for reading in pages.collect(part, batches(), len(samples), "weighing")]
+
+    def answers(
+        self, part: str, prompts: Sequence[list[int]], limits: "Limits", pages: Journal, stops: Sequence[str] = ()
+    ) -> "list[Answer]":
+        """Return `limits.samples` answers to each prompt in tokens, one after the other."""
+        from tailora.engine import Answer, Engine
+
+        batches = Engine(self.model, self.task.prompts).in_batches(prompts, limits, pages.known(part), stops)
+        return [Answer(*answer) for answer in pages.collect(part, batches, len(prompts) * limits.samples, "answering")]
+
+
+def load_variants(run: Run, adapter: Path, stage: Stage, *, own_metrics: bool = True) -> Variants:
+    """Load the base of `run` with `adapter`, and note in `stage` what its results depend on.
+
+    Without `own_metrics` the metrics that the recipe names are of another task, and are not looked for.
+
+    Raises:
+        RunError: when an adapter of ours was trained on another base, or with another template.
+    """
+    from tailora.model import adapters, load
+    from tailora.tasks.generate import Generate
+
+    machine.keep_freed_memory()
+    recipe = run.recipe
+    settings = recipe.evaluate if own_metrics else recipe.evaluate.model_copy(update={"metrics": [], "primary": None})
+    task = Generate(settings, load.load_tokenizer(recipe.model))
+    base = task.load(recipe.model)
+    prints = {"base": load.base_fingerprint(base), "prompts": task.prompts.fingerprint()}
+    _check_origin(run, adapter, prints)
+    longest = task.longest(base, recipe.model)
+    model = adapters.put_on(base, adapter, recipe.model.base)
+    load.freeze_dtype(model, recipe.model)
+    path = task.choose_path(model, recipe.train)
+    stage.made_from |= prints | {"path": path.name}
+    stage.facts |= {"path": path._asdict()}
+    return Variants(model, task, recipe, longest)
+
+
+def _check_origin(run: Run, adapter: Path, prints: dict[str, str]) -> None:
+    """Raise RunError when an adapter of ours meets another base or another template than it was trained with."""
+    origin = adapter / "tailora.json"
+    made = files.read_json(origin) if origin.is_file() else {}
+    for what, now in prints.items():
+        if made.get(what, now) != now:
+            raise RunError(
+                f"{run.folder}: the adapter was trained with another {'base model' if what == 'base' else 'template'} "
+                f"({made[what]}, now {now}). Train again with --fresh, or restore the base it was trained on."
+            )
+
+
+def hash_of_adapter(folder: Path) -> str:
+    """Return a hash of the weights in `folder` and of what says how they are used."""
+    parts = [*folder.glob("*.safetensors"), *folder.glob("*config.json")]
+    return fingerprint(*(f"{path.name} {files.sha256(path)}" for path in sorted(parts)))

@@ -1,0 +1,332 @@
+"""Tasks of lm-evaluation-harness (the extra `lm-eval`): its questions, prompts, answers and metrics; our engine.
+
+What is asked, how it becomes tokens, and what an answer is worth is the harness's own code, so that scores mean what
+they mean elsewhere. Likelihoods and answers are computed by the functions that `ask` is given.
+"""
+
+import contextlib
+import io
+import json
+import logging
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tailora import machine
+from tailora.errors import DataError, RunError, did_you_mean
+from tailora.files import Row, fingerprint
+from tailora.model.decode import Limits
+from tailora.run import tell
+from tailora.tasks.base import Metric
+from tailora.tasks.harness_model import Asked, Cut, harness_model
+
+PREFIX = "lm_eval:"
+_FEWSHOT_SEED = 1234  # of the harness's own commands
+# Aggregations that are paired row by row: of the sum over rows by the sum of weights, or of the mean where it is None.
+_PAIRED: dict[str, Callable[[Any], Any] | None] = {
+    "mean": None,
+    "nanmean": None,
+    "perplexity": np.exp,
+    "weighted_perplexity": np.exp,
+    "bits_per_byte": lambda nats: nats / math.log(2),
+}
+_RIGHT = "p(right)"
+_MEANING = "probability of the right choice, given that one of the choices is said"
+
+
+@dataclass(frozen=True)
+class Harness:
+    """Tasks and groups of tasks by name: "lm_eval:arc_easy,mine.yaml#200" asks all rows of one and 200 of another."""
+
+    source: str
+    names: dict[str, int | None]
+    """With how many rows are asked, where not all are."""
+    _loaded: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What each name stands for: tasks by their own names."""
+
+    def __str__(self) -> str:
+        return self.source
+
+    def shown(self) -> list[str]:
+        """Return the tasks and groups as their metrics name them."""
+        return [_short(name) for name in self.names]
+
+    def sha256(self) -> str:
+        """Return a hash of what is asked: the rows of tasks in files, and for the harness's own ones its version."""
+        own = [name for name in self.names if _is_file(name)]
+        docs = [json.dumps(row, sort_keys=True) for name in own for row in self._rows_of(name)]
+        return fingerprint(self.source, str(machine.version("lm_eval")), *docs)
+
+    def examples(self) -> list[Row]:
+        """Return the rows of all tasks, prompt and answer as text; `name`, `task` and `number` say where they stand.
+
+        Raises:
+            DataError: when a task is unknown, or its data cannot be had.
+        """
+        chosen: list[Row] = []
+        for name, count in self.names.items():
+            rows = self._rows_of(name)
+            chosen += rows if count is None else sorted(rows, key=lambda row: fingerprint("sample", row["id"]))[:count]
+        return chosen
+
+    def _rows_of(self, name: str) -> list[Row]:
+        return [
+            {
+                "id": f"{leaf}/{number}",
+                "where": f"{leaf}:{number}",
+                "name": _short(name),
+                "task": leaf,
+                "number": number,
+            }
+            | _texts(task, doc)
+            for leaf, task in self._tasks(name).items()
+            for number, doc in enumerate(task.eval_docs)
+        ]
+
+    def _tasks(self, name: str) -> dict[str, Any]:
+        if not self._loaded:
+            self._loaded.update(_load(list(self.names)))
+        return self._loaded[name]
+
+    def ask(self, rows: Sequence[Row], model: Any, tokenizer: Any, limits: Limits, asked: Asked) -> tuple[Any, Cut]:
+        """Let the harness ask `rows`; returns its results, with `results` and `samples` by task, and what was cut.
+
+        Of `limits`, the most tokens of prompt and answer together and the rows at a time hold; the rest is each task's.
+        """
+        import lm_eval
+
+        numbers: dict[str, list[int]] = {}
+        for row in rows:
+            numbers.setdefault(row["task"], []).append(row["number"])
+        tasks = {leaf: task for name in self.names for leaf, task in self._tasks(name).items() if leaf in numbers}
+        for task in tasks.values():
+            task.set_fewshot_seed(seed=_FEWSHOT_SEED)
+        samples, screen = {leaf: sorted(chosen) for leaf, chosen in numbers.items()}, sys.stderr
+        with _quiet():
+            lm = harness_model(model, tokenizer, limits, asked, screen)
+            results = lm_eval.evaluate(lm, {"tasks": tasks}, samples=samples, bootstrap_iters=0)
+        return results, lm.counted
+
+    def predictions(self, rows: Sequence[Row], results: Any) -> list[Row]:
+        """Return one row per question with its responses and what each metric reads of it."""
+        samples: dict[str, list[Any]] = {}
+        for leaf, found in results["samples"].items():
+            for sample in found:  # one for each way to read an answer, which the harness calls a filter
+                samples.setdefault(f"{leaf}/{sample['doc_id']}", []).append(sample)
+        return [
+            {
+                "id": row["id"],
+                "slice": None,
+                "cluster": row["cluster"],
+                "leaks": row.get("leaks"),
+                **({"topic": row["task"]} if row["task"] != row["name"] else {}),
+                "prompt_hash": samples[row["id"]][0]["prompt_hash"],
+                "responses": samples[row["id"]][0]["resps"],
+                **{
+                    key: number
+                    for sample in samples[row["id"]]
+                    for score in self._scores(row["name"], row["task"], sample)
+                    for key, number in ((score.name, score.number), (f"{score.name}, of", score.weight))
+                    if number is not None
+                },
+            }
+            for row in rows
+        ]
+
+    def metrics(self, rows: Sequence[Row], base: Any, tuned: Any) -> list[Metric]:
+        """Return the metrics of all tasks, each named after its task; they read the rows of `predictions`."""
+        names = {row["task"]: row["name"] for row in rows}
+        found: dict[str, list[_Score]] = {}
+        for leaf, sample in _samples(base, tuned):
+            for score in self._scores(names[leaf], leaf, sample):
+                found.setdefault(score.name, []).append(score)
+        return [_metric(scores, _whole(scores, base), _whole(scores, tuned)) for scores in found.values()]
+
+    def _scores(self, name: str, leaf: str, sample: Any) -> Iterator["_Score"]:
+        """Yield what each metric makes of a question; and of choices, the probability of the right one."""
+        task = next(tasks[leaf] for tasks in self._loaded.values() if leaf in tasks)
+        several = len(task._filters) > 1
+        for metric in sample["metrics"]:
+            rule = task.aggregation()[metric].__name__ if metric in task.aggregation() else "mean"
+            shown = f"{name} {metric} ({sample['filter']})" if several else f"{name} {metric}"
+            number, weight = _paired(rule, sample[metric])
+            higher = bool(task.higher_is_better().get(metric, True))
+            yield _Score(shown, rule, higher, number, weight, (leaf, f"{metric},{sample['filter']}"))
+        right = _chance_of_right(task, sample)
+        if right is not None:
+            yield _Score(f"{name} {_RIGHT}", "mean", True, right, None)
+
+
+class _Score(NamedTuple):
+    """What a metric of the harness says of one question; no number where it is none of a row alone."""
+
+    name: str
+    rule: str
+    """How the harness makes one number of many."""
+    higher_is_better: bool
+    number: float | None
+    weight: float | None
+    place: tuple[str, str] = ("", "")
+    """The task and the name under which its results hold the number of all rows."""
+
+
+def is_harness(source: str) -> bool:
+    """Say whether a source means tasks of the harness."""
+    return source.startswith(PREFIX)
+
+
+def open_harness(source: str) -> Harness:
+    """Return the tasks that `source` names, not yet loaded.
+
+    Raises:
+        RunError: when the harness is not installed.
+        DataError: when `source` names nothing, or a file that is not there.
+    """
+    if machine.version("lm_eval") is None:
+        raise RunError(f'{source} needs lm-evaluation-harness: pip install "tailora[lm-eval]".')
+    names: dict[str, int | None] = {}
+    for part in source.removeprefix(PREFIX).split(","):
+        name, mark, count = (text.strip() for text in part.partition("#"))
+        if not name or (mark and not (count.isdecimal() and int(count))):
+            raise DataError(f"{source}: name tasks, such as lm_eval:arc_easy,mine.yaml, each with its rows: piqa#200.")
+        if _is_file(name) and not Path(name).is_file():
+            raise DataError(f"{source}: there is no file {name}.")
+        names[name] = int(count) if count else None
+    return Harness(source, names)
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith((".yaml", ".yml"))
+
+
+def _short(name: str) -> str:
+    return Path(name).stem if _is_file(name) else name
+
+
+def _load(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Load the tasks behind each name with their data."""
+    from lm_eval.tasks import TaskManager
+
+    tell("evaluate", f"loading {', '.join(names)}, as lm-evaluation-harness {machine.version('lm_eval')} has them")
+    with _quiet():
+        manager = TaskManager(include_defaults=not all(map(_is_file, names)))
+        unknown = [name for name in names if not _is_file(name) and name not in manager.task_index]
+        if unknown:
+            raise DataError(
+                f"lm_eval:{unknown[0]}: the harness has no such task{did_you_mean(unknown[0], manager.all_tasks)}; "
+                "`lm-eval ls tasks` lists them, and a task of your own is named by its file, such as mine.yaml."
+            )
+        try:
+            return {name: _prepared(manager.load([name])["tasks"]) for name in names}
+        except DataError:
+            raise
+        except Exception as error:  # the harness and the clients below it have errors of their own, for one fact
+            raise DataError(
+                f"lm_eval:{','.join(names)}: the harness cannot load this: {_first_line(error)}. Most tasks read their "
+                "data from the hub once; a task in a file may read files that lie here."
+            ) from error
+
+
+def _prepared(tasks: dict[str, Any]) -> dict[str, Any]:
+    """Set the defaults that the commands of the harness set, and refuse what we cannot do."""
+    for name, task in tasks.items():
+        if task.get_config("num_fewshot") is None:
+            task.set_config(key="num_fewshot", value=0)
+        if getattr(task, "UNSAFE_CODE", False):
+            raise DataError(
+                f"{name} runs generated programs outside of a sandbox. Use --on with its rows, such as mbpp.jsonl"
+            )
+        if getattr(task, "MULTIMODAL", False):
+            raise DataError(f"{name} asks about images, which no model here reads")
+    return tasks
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().strip("'\"")
+    return text.splitlines()[0][:200].rstrip(".") if text else type(error).__name__
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the harness and its data sets from writing to the screen; what we show there goes on."""
+    loggers = [logging.getLogger(name) for name in ("lm_eval", "lm_eval.api", "datasets", "huggingface_hub")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+def _texts(task: Any, doc: Any) -> Row:
+    """Return what a question asks, bare where the task says how, and what is right: compared with training rows."""
+    bare = task.should_decontaminate()
+    asked = task.doc_to_decontamination_query(doc) if bare else task.doc_to_text(doc)
+    right = task.doc_to_target(doc)
+    choices = task.doc_to_choice(doc) if getattr(task, "config", None) and task.config.doc_to_choice is not None else []
+    prompt = " ".join(map(str, choices)) if isinstance(asked, int) else str(asked)
+    listed = right if isinstance(right, list) else [right]
+    answers = [str(choices[one]) if isinstance(one, int) and one < len(choices) else str(one) for one in listed]
+    return {"prompt": [{"role": "user", "content": prompt}], "answer": " ".join(answers)}
+
+
+def _samples(*results: Any) -> Iterator[tuple[str, Any]]:
+    for found in results:
+        for leaf, samples in found["samples"].items():
+            for sample in samples:
+                yield leaf, sample
+
+
+def _paired(rule: str, value: Any) -> tuple[float | None, float | None]:
+    """Return the number that a row adds and, for ratios, its weight; none where rows cannot be paired by it."""
+    if rule not in _PAIRED:
+        return None, None
+    if _PAIRED[rule] is None:
+        is_number = isinstance(value, bool | int | float | np.number) and math.isfinite(value)
+        return (float(value), None) if is_number else (None, None)
+    nats, weight = value if isinstance(value, tuple | list) else (value, 1)
+    return -float(nats), float(weight)
+
+
+def _whole(scores: list[_Score], results: Any) -> str:
+    """Return the number that the harness makes of all rows of a metric, as text."""
+    leaf, key = scores[0].place
+    value = results["results"].get(leaf, {}).get(key)
+    alone = all(score.place == scores[0].place for score in scores)
+    return f"{value:.4g}" if alone and isinstance(value, float | int) else "no number"
+
+
+def _metric(scores: list[_Score], base: str, tuned: str) -> Metric:
+    name, rule, higher = scores[0].name, scores[0].rule, scores[0].higher_is_better
+    numbers = {score.number for score in scores if score.number is not None}
+    is_ratio = _PAIRED.get(rule) is not None
+    return Metric(
+        name, "ratio" if is_ratio else "binary" if numbers <= {0.0, 1.0} else "mean", name, higher,
+        per=f"{name}, of" if is_ratio else "",
+        transform=_PAIRED.get(rule),
+        share=not is_ratio and all(0 <= number <= 1 for number in numbers),
+        meaning=_MEANING if name.endswith(f" {_RIGHT}") else f"as lm-evaluation-harness defines it ({rule} over rows)",
+        absent=f"the harness makes one number of all rows ({rule}: base {base}, tuned {tuned}), so nothing is paired",
+    )  # fmt: skip
+
+
+def _chance_of_right(task: Any, sample: Any) -> float | None:
+    """Return the probability of what is right, given that one of the choices is said; None where there are none."""
+    if task.OUTPUT_TYPE != "multiple_choice" or task.config.doc_to_choice is None:
+        return None
+    doc = sample["doc"]
+    choices = task.doc_to_choice(doc)
+    gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
+    listed = [choices.index(one) if one in choices else one for one in (gold if isinstance(gold, list) else [gold])]
+    right = [one for one in listed if isinstance(one, int) and 0 <= one < len(choices)]
+    logs = np.array([response[0] for response in sample["filtered_resps"][: len(choices)]], dtype=np.float64)
+    chances = np.exp(logs - logs.max())
+    return float(chances[right].sum() / chances.sum()) if right else None
