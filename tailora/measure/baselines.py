@@ -28,14 +28,12 @@ def word_regression(texts: Sequence[str], labels: Sequence[int], classes: int, a
     return _regress(words.fit_transform(texts), labels, classes, words.transform(asked), strength=10.0)
 
 
-def linear_probe(
-    states: Sequence[Sequence[float]], labels: Sequence[int], classes: int, asked: Sequence[Sequence[float]]
-) -> Probabilities:
-    """Fit a logistic regression (C = 1) on the standardised states of a frozen model."""
+def linear_probe(states: Any, labels: Sequence[int], classes: int, asked: Any) -> Probabilities:
+    """Fit a logistic regression (C = 1) on the standardised states of a frozen model [rows, width]."""
     from sklearn.preprocessing import StandardScaler
 
-    scale = StandardScaler().fit(np.asarray(states))
-    known, unknown = (scale.transform(np.asarray(rows)) for rows in (states, asked))
+    scale = StandardScaler().fit(np.asarray(states, np.float64))
+    known, unknown = (scale.transform(np.asarray(rows, np.float64)) for rows in (states, asked))
     return _regress(known, labels, classes, unknown, strength=1.0)
 
 

@@ -4,10 +4,13 @@ The base brings a head that nobody trained, so it stands for chance. Beside it s
 (TF-IDF), and a linear map of the frozen base (linear probe), each fitted to the same training rows.
 """
 
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tailora import files, machine
 from tailora.errors import RunError
@@ -16,6 +19,7 @@ from tailora.measure import baselines
 from tailora.measure.classification import row_scores, summarise
 from tailora.measure.stats import decide, holm
 from tailora.pipeline.compare import compare
+from tailora.pipeline.journal import Journal, journal
 from tailora.run import Run, Stage, tell
 from tailora.text.near import question
 from tailora.text.prompts import Sample
@@ -38,7 +42,8 @@ Probabilities = list[list[float]]
 def compare_classifiers(run: Run, adapter: Path, stage: Stage) -> None:
     """Let base, tuned and baselines label the prepared test rows of `run`; fills the folder of `stage`."""
     exam = _set_exam(run, adapter, stage)
-    chances = _ask(exam)
+    with journal(stage) as pages:
+        chances = _ask(exam, pages)
     predictions = {variant: _predictions(exam, found) for variant, found in chances.items()}
     scores = {variant: summarise(exam.labels, found, exam.task.names) for variant, found in chances.items()}
     for variant, predicted in predictions.items():
@@ -48,7 +53,7 @@ def compare_classifiers(run: Run, adapter: Path, stage: Stage) -> None:
     comparison |= {
         "task": "classify",
         "names": exam.task.names,
-        "head": "untrained" if exam.model_untrained else "trained before",
+        "head": "untrained" if exam.untrained else "trained before",
         "baselines": _baselines(exam, predictions, scores),
         "forgetting": [],
         "sandbox": "limits",
@@ -63,7 +68,8 @@ class _Exam:
     """A tuned classifier with the rows to be labelled, and the rows that baselines learn from."""
 
     model: Any
-    model_untrained: bool
+    untrained: bool
+    """Whether the base brings no head of its own."""
     task: Any
     rows: list[Row]
     samples: list[Sample]
@@ -85,6 +91,7 @@ def _set_exam(run: Run, adapter: Path, stage: Stage) -> _Exam:
     recipe, prepared = run.recipe, run.folder / "prepare"
     task = task_for(recipe, run.folder)
     base = task.load(recipe.model)
+    base_print = load.base_fingerprint(base)  # before an adapter lies on it
     _check_texts(run, adapter, task.prompts.fingerprint())
     longest = task.longest(base, recipe.model)
     all_rows = RowFile.open(prepared / "test.jsonl")
@@ -96,6 +103,12 @@ def _set_exam(run: Run, adapter: Path, stage: Stage) -> _Exam:
     path = task.choose_path(model, recipe.train)
     load.choose_attention(model, max(len(sample.tokens) for sample in (*test.samples, *train.samples)))
     stage.facts["path"] = path._asdict()
+    stage.made_from |= {
+        "base": base_print,
+        "labels and tokenizer": task.prompts.fingerprint(),
+        "path": path.name,
+        "training rows": files.sha256(prepared / "train.jsonl"),
+    }
     budget = asdict(test.budget) | {"not_asked": len(all_rows) - len(test.rows)}
     untrained = bool(base.tailora_untrained)
     return _Exam(model, untrained, task, test.rows, test.samples, train.rows, train.samples, budget)
@@ -112,14 +125,17 @@ def _check_texts(run: Run, adapter: Path, now: str) -> None:
         )
 
 
-def _ask(exam: _Exam) -> dict[str, Probabilities]:
+def _ask(exam: _Exam, pages: Journal) -> dict[str, Probabilities]:
     """Return the probabilities of all classes for every test row, by variant and baseline."""
-    task, classes = exam.task, len(exam.task.names)
+    classes = len(exam.task.names)
     known = [sample.label for sample in exam.learned_samples if sample.label is not None]
-    found = {"tuned": task.probabilities(exam.model, exam.samples)}
+    found = {"tuned": _label(exam, "tuned", pages)}
     with exam.model.disable_adapter():
-        found["base"] = task.probabilities(exam.model, exam.samples)
-        states = [task.states(exam.model, part) for part in (exam.learned_samples, exam.samples)]
+        found["base"] = _label(exam, "base", pages)
+        states = [
+            _states(exam, "states of training rows", exam.learned_samples, pages),
+            _states(exam, "states of test rows", exam.samples, pages),
+        ]
     fits: dict[str, Callable[[], Probabilities]] = {
         "majority": lambda: baselines.majority(known, classes, len(exam.rows)),
         "tf-idf": lambda: baselines.word_regression(_texts(exam.learned), known, classes, _texts(exam.rows)),
@@ -129,6 +145,20 @@ def _ask(exam: _Exam) -> dict[str, Probabilities]:
         tell("evaluate", f"{BASELINES[name][0]}: {BASELINES[name][1]}")
         found[name] = fits[name]()
     return found
+
+
+def _label(exam: _Exam, part: str, pages: Journal) -> Probabilities:
+    batches = exam.task.probabilities(exam.model, exam.samples, pages.known(part))
+    return pages.collect(part, batches, len(exam.samples), "labelling")
+
+
+def _states(exam: _Exam, part: str, samples: Sequence[Sample], pages: Journal) -> Any:
+    """Return the states of samples [samples, width] in float32; written down as they lie in memory, to the last bit."""
+    batches = exam.task.states(exam.model, samples, pages.known(part))
+    texts = ({n: b64encode(state.tobytes()).decode() for n, state in batch.items()} for batch in batches)
+    return np.stack(
+        [np.frombuffer(b64decode(t), np.float32) for t in pages.collect(part, texts, len(samples), "reading")]
+    )
 
 
 def _texts(rows: Sequence[Row]) -> list[str]:

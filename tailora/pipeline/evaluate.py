@@ -69,10 +69,6 @@ def compare_variants(run: Run, adapter: Path, *, leaks_known: bool = True) -> No
 
     Without `leaks_known` no row has been looked for in what the adapter was trained on, so none is called clean.
     """
-    if run.recipe.task == "classify":
-        with run.stage("evaluate") as stage:
-            compare_classifiers(run, adapter, stage)
-        return
     with run.stage("evaluate", resume=True) as stage:
         test = run.folder / "prepare" / "test.jsonl"
         stage.made_from |= {
@@ -81,6 +77,9 @@ def compare_variants(run: Run, adapter: Path, *, leaks_known: bool = True) -> No
             "test rows": files.sha256(test),
             "prompts of evaluate.prompts": _hash_of_prompts(run.recipe),
         }
+        if run.recipe.task == "classify":
+            compare_classifiers(run, adapter, stage)
+            return
         all_rows = RowFile.open(test)
         exam = _set_exam(run, adapter, list(all_rows[: run.recipe.evaluate.rows]), stage)
         with journal(stage) as pages:

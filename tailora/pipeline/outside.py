@@ -63,9 +63,15 @@ def recipe_of_adapter(
 
 
 def _name_of(*parts: str) -> str:
-    named = [one for part in parts for one in (part.removeprefix(PREFIX).split(",") if is_harness(part) else [part])]
-    stems = [Path(one.partition("#")[0]).name.partition(".")[0] for one in named]
+    stems = [
+        "-".join(map(_stem, part.removeprefix(PREFIX).split(","))) if is_harness(part) else _stem(part)
+        for part in parts
+    ]
     return re.sub(r"[^A-Za-z0-9._-]+", "-", "-on-".join(stems)).strip("-._")[:64] or "rows"
+
+
+def _stem(name: str) -> str:
+    return Path(name.partition("#")[0]).name.partition(".")[0]
 
 
 def evaluate_on(folder: Path, recipe: Recipe, *, fresh: bool = False) -> tuple[Row, Run]:

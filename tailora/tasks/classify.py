@@ -1,6 +1,6 @@
 """The task "classify": an encoder or causal language model with a head learns to label texts."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 from tailora import recipe
@@ -9,7 +9,6 @@ from tailora.files import Row, fingerprint
 from tailora.measure.classification import f1_counts, macro_f1, weighted_f1
 from tailora.model.fit import LossSum
 from tailora.model.losses import Path, micro_batches
-from tailora.run import progress
 from tailora.tasks.base import Metric, with_primary
 from tailora.text.budget import Fitting
 from tailora.text.near import question
@@ -107,34 +106,34 @@ class Classify:
             chances = class_logits(model, samples).double().log_softmax(-1)
         return [-float(chances[place, sample.label]) for place, sample in enumerate(samples)]
 
-    def probabilities(self, model: Any, samples: Sequence[Sample]) -> list[list[float]]:
-        """Return the probability of each class for each sample, in their order."""
-        import torch
-
+    def probabilities(
+        self, model: Any, samples: Sequence[Sample], known: Container[int] = ()
+    ) -> Iterator[dict[int, list[float]]]:
+        """Yield the probability of each class for the samples by number, batch by batch but for those `known`."""
         from tailora.model.classifier import class_logits
 
-        with torch.inference_mode():
-            return self._by_row(model, samples, lambda part: class_logits(model, part).double().softmax(-1).tolist())
+        return self._in_batches(
+            model, samples, known, lambda part: class_logits(model, part).double().softmax(-1).tolist()
+        )
 
-    def states(self, model: Any, samples: Sequence[Sample]) -> list[list[float]]:
-        """Return what the backbone makes of each sample: the mean of its last hidden states over the tokens."""
-        import torch
-
+    def states(self, model: Any, samples: Sequence[Sample], known: Container[int] = ()) -> Iterator[dict[int, Any]]:
+        """Yield what the backbone makes of the samples likewise: the mean of its last states over tokens [width]."""
         from tailora.model.classifier import mean_states
 
-        with torch.inference_mode():
-            return self._by_row(model, samples, lambda part: mean_states(model, part).tolist())
+        return self._in_batches(model, samples, known, lambda part: mean_states(model, part).cpu().numpy())
 
-    def _by_row(self, model: Any, samples: Sequence[Sample], compute: Any) -> list[list[float]]:
-        """Return what `compute` gives for batches of similar length, in the order of `samples`."""
-        numbered = {id(sample): place for place, sample in enumerate(samples)}
-        results: list[list[float]] = [[]] * len(samples)
-        with progress("reading", len(samples)) as advance:
-            for batch in micro_batches(model, samples, self._asked.train.micro_tokens):
-                for sample, result in zip(batch, compute(batch), strict=True):
-                    results[numbered[id(sample)]] = result
-                advance(len(batch))
-        return results
+    def _in_batches(
+        self, model: Any, samples: Sequence[Sample], known: Container[int], compute: Any
+    ) -> Iterator[dict[int, Any]]:
+        """Yield what `compute` gives for batches of similar length; those that are `known` as a whole are left out."""
+        import torch
+
+        numbers = {id(sample): number for number, sample in enumerate(samples)}
+        for batch in micro_batches(model, samples, self._asked.train.micro_tokens):
+            if any(numbers[id(sample)] not in known for sample in batch):
+                with torch.inference_mode():
+                    results = compute(batch)
+                yield {numbers[id(sample)]: result for sample, result in zip(batch, results, strict=True)}
 
     def text_hash(self, row: Row) -> str:
         """Return a hash of what the model reads of a row."""

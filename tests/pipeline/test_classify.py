@@ -3,6 +3,9 @@
 import hashlib
 import json
 import random
+import shutil
+import signal
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +22,8 @@ from tailora.errors import RecipeError, RunError
 from tailora.pipeline import evaluate, prepare, run, train
 from tailora.pipeline.prepare import count_tokens, seen_by_model
 from tailora.pipeline.words import headline, training_lines
-from tailora.recipe import Recipe, parse_recipe
+from tailora.recipe import Recipe, describe_recipe, parse_recipe
+from tests.processes import start_tailora
 from tests.toys import save_toy
 
 MakeRecipe = Callable[..., Recipe]
@@ -234,6 +238,36 @@ def test_what_a_reader_must_know_is_said(finished: Path) -> None:
     assert "the base has a head that nobody trained: it stands for chance" in lines
     for name in ("the majority class", "TF-IDF", "a linear probe"):
         assert any(name in line and "accuracy" in line for line in lines), name
+
+
+def test_kills_change_no_number(make: MakeRecipe, tmp_path: Path) -> None:
+    slow = {"train.micro_tokens": 16, "train.epochs": 1}
+    whole = train(make(**slow), tmp_path / "whole").folder
+    folder = Path(shutil.copytree(whole, tmp_path / "killed" / "texts"))
+    evaluate(make(**slow), whole.parent)
+    (tmp_path / "slow.toml").write_text(describe_recipe(make(**slow)))
+    journal, killed = folder / "evaluate.partial" / "journal.jsonl", 0
+
+    def pages() -> int:
+        return journal.read_bytes().count(b"\n") if journal.exists() else 0
+
+    while True:
+        words = ("evaluate", str(tmp_path / "slow.toml"), "--runs", str(folder.parent))
+        process, before = start_tailora(*words, output=tmp_path / "out.txt"), pages()
+        while killed < 3 and process.is_alive() and pages() < before + 4:
+            time.sleep(0.001)
+        if killed < 3:
+            process.kill()
+        process.join(60)
+        if process.exitcode != -signal.SIGKILL:
+            break
+        killed += 1
+        assert pages() > before
+    assert process.exitcode == 0 and killed >= 2, (tmp_path / "out.txt").read_text()
+    assert "computed before" in (tmp_path / "out.txt").read_text()
+    for file in ("base/predictions.jsonl", "tuned/predictions.jsonl", "probe/predictions.jsonl", "comparison.json"):
+        assert (folder / "evaluate" / file).read_bytes() == (whole / "evaluate" / file).read_bytes()
+    assert not (folder / "evaluate" / "journal.jsonl").exists()
 
 
 def test_rows_of_the_test_split_may_be_few(make: MakeRecipe, trained: Path, tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def test_an_adapter_needs_no_run_and_rows_may_be_a_sample(
     words = ["evaluate.primary=pick acc_norm", "model.dtype=float32"]
     source = named(tasks, "pick") + "#5," + str(tasks / "weigh.yaml")
     asked = recipe_of_adapter(trained / "train" / "adapter", str(workshop / "toy-0"), source, None, words)
-    assert asked.name == "adapter-on-pick-on-weigh"
+    assert asked.name == "adapter-on-pick-weigh"
     comparison, run = evaluate_adapter(asked, trained / "train" / "adapter", tmp_path)
     assert comparison["primary"] == "pick acc_norm" and comparison["clean"]["rows"] is None
     assert {(entry["metric"].split()[0], entry["n"]) for entry in comparison["metrics"]} == {("pick", 5), ("weigh", 12)}

@@ -1,6 +1,7 @@
 """The task "classify": losses are those of torch and scikit-learn, whatever the batches."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +86,26 @@ def test_a_weight_of_no_class_is_refused() -> None:
         class_weights({"Sport": 2.0}, NAMES, {})
 
 
+def together(batches: Iterator[dict[int, Any]]) -> list[Any]:
+    """Return what batches hold, by number."""
+    found = {number: value for batch in batches for number, value in batch.items()}
+    return [found[number] for number in range(len(found))]
+
+
+def test_batches_that_are_known_are_not_computed_again(encoder: Path) -> None:
+    asked = task(encoder, micro_tokens=8)
+    model, rows = asked.load(recipe.Model(base=str(encoder))), samples(20)
+    whole = list(asked.states(model, rows))
+    known = {number for batch in whole[:3] for number in batch} | set(list(whole[3])[:-1])
+    assert [list(batch) for batch in asked.states(model, rows, known)] == [list(batch) for batch in whole[3:]]
+    assert len(whole) > 5
+
+
 def test_probabilities_come_in_the_order_of_rows_whatever_the_batches(encoder: Path) -> None:
     small, large = task(encoder, micro_tokens=8), task(encoder, micro_tokens=4096)
     model, rows = small.load(recipe.Model(base=str(encoder))), samples(20)
-    found = small.probabilities(model, rows)
-    np.testing.assert_allclose(found, large.probabilities(model, rows), atol=1e-5)
+    found, expected = (together(of.probabilities(model, rows)) for of in (small, large))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
     np.testing.assert_allclose(np.sum(found, 1), 1)
     assert [-math.log(line[sample.label]) for line, sample in zip(found, rows, strict=True)] == pytest.approx(
         small.row_losses(model, rows), rel=1e-4
