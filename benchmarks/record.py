@@ -25,7 +25,7 @@ RESULTS = Path(__file__).parent / "results"
 def parser(about: str | None) -> argparse.ArgumentParser:
     """Return a parser for the words of a benchmark with this docstring: `--table`, and `--child` for `alone`."""
     words = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("--table", action="store_true", help="print the table of what was measured so far")
+    words.add_argument("--table", action="store_true", help="the table of what was measured so far")
     words.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return words
 
