@@ -10,26 +10,20 @@ Every contender runs in a process of its own and in turn, round by round; each m
 be compared.
 """
 
-import argparse
 import itertools
-import json
-import os
 import random
-import subprocess
 import sys
 import tempfile
-import time
-from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from benchmarks.train_throughput import Step, meter, wait
+from benchmarks import record
+from benchmarks.steps import Step, steps_of, summed, take_steps, trainer_keys
 from tailora import machine
 from tailora.text.prompts import Sample
 
-RESULTS = Path(__file__).parent / "results" / "classify.jsonl"
-LR, RANK, ALPHA, SEED, CLASSES = 2e-4, 8, 16, 0, 4
+RESULTS = record.RESULTS / "classify.jsonl"
+RANK, ALPHA, SEED, CLASSES = 8, 16, 0, 4
 TARGETS, HEAD = ["q_lin", "v_lin"], ["pre_classifier", "classifier"]
 VOCABULARY, MOST = 30522, 128
 # Tokens of title and description of the AG News test rows under bert-base-uncased; their mean is 52.7.
@@ -92,9 +86,9 @@ def run_tailora(folder: Path, samples: list[Sample], batch: int, keys: dict[str,
 
     from tailora import recipe
     from tailora.model.classifier import choose_classifier_path, class_logits, load_classifier
-    from tailora.model.fit import LossSum, accumulate
+    from tailora.model.fit import LossSum
     from tailora.model.load import choose_attention, freeze_dtype
-    from tailora.model.lora import add_lora, trainable
+    from tailora.model.lora import add_lora
 
     machine.keep_freed_memory()
     settings = recipe.Model(base=str(folder), dtype=keys["dtype"])
@@ -109,19 +103,7 @@ def run_tailora(folder: Path, samples: list[Sample], batch: int, keys: dict[str,
         nats = torch.nn.functional.cross_entropy(class_logits(network, part), labels, reduction="sum")
         return LossSum(nats, len(part))
 
-    model.train()
-    weights = list(trainable(model).values())
-    optimizer = torch.optim.AdamW(weights, lr=LR, weight_decay=0.0)
-    steps = []
-    for start in range(0, len(samples), batch):
-        rows, began = samples[start : start + batch], time.perf_counter()
-        nats, targets = accumulate(model, rows, loss, recipe.Train().micro_tokens)
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        wait()
-        steps.append(Step(time.perf_counter() - began, len(rows), nats / targets))
-    return steps
+    return take_steps(model, samples, batch, loss, recipe.Train().micro_tokens, size=len)
 
 
 def run_trainer(folder: Path, samples: list[Sample], batch: int, keys: dict[str, Any]) -> list[Step]:
@@ -135,21 +117,13 @@ def run_trainer(folder: Path, samples: list[Sample], batch: int, keys: dict[str,
     lora = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=TARGETS, modules_to_save=HEAD, task_type="SEQ_CLS")
     torch.manual_seed(SEED)
     model = get_peft_model(model, lora)
-    settings = {
-        "output_dir": tempfile.mkdtemp(), "per_device_train_batch_size": batch, "num_train_epochs": 1,
-        "learning_rate": LR, "lr_scheduler_type": "constant", "weight_decay": 0.0, "max_grad_norm": 1.0,
-        "logging_steps": 1, "save_strategy": "no", "report_to": "none", "disable_tqdm": True, "seed": SEED,
-        "train_sampling_strategy": "sequential", "dataloader_pin_memory": False, "use_cpu": machine.device() == "cpu",
-    }  # fmt: skip
-    watch = meter()
+    settings = {**trainer_keys(batch, SEED), **{key: value for key, value in keys.items() if key != "pad"}}
     trainer = Trainer(
-        model=model, args=TrainingArguments(**{**settings, **{k: v for k, v in keys.items() if k != "pad"}}),
+        model=model, args=TrainingArguments(**settings),
         train_dataset=Dataset.from_list([{"input_ids": s.tokens, "labels": s.label} for s in samples]),
-        data_collator=lambda rows: _padded(rows, keys["pad"]), callbacks=[watch],
+        data_collator=lambda rows: _padded(rows, keys["pad"]),
     )  # fmt: skip
-    trainer.train()
-    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-    return [Step(seconds, batch, loss) for seconds, loss in zip(watch.seconds, losses, strict=True)]
+    return steps_of(trainer, itertools.repeat(batch))
 
 
 def _padded(rows: list[dict[str, Any]], pad: int | None) -> dict[str, Any]:
@@ -166,83 +140,55 @@ def _padded(rows: list[dict[str, Any]], pad: int | None) -> dict[str, Any]:
 
 def measure(name: str, steps: int, batch: int) -> dict[str, Any]:
     """Train one contender for one step to warm up and `steps` that count; returns speed, memory and losses."""
-    import torch
-
     samples = draw_samples((steps + 1) * batch)
     with tempfile.TemporaryDirectory() as folder:
         run = run_tailora if name.startswith("tailora") else run_trainer
         taken = run(build(Path(folder)), samples, batch, CONTENDERS[name][1])
-    counted = taken[1:]
-    return {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "contender": name, "steps": len(counted), "rows_per_step": batch,
-        "rows_per_second": sum(step.tokens for step in counted) / sum(step.seconds for step in counted),
-        "best_step": max(step.tokens / step.seconds for step in counted),
-        "peak_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else machine.peak_memory_bytes(),
-        "losses": [round(step.loss, 4) for step in taken],
-        "machine": {"processor": machine.describe()["processor"], "cores": machine.cores(),
-                    "threads": torch.get_num_threads(), "bfloat16": machine.has_bfloat16()},
-        "versions": {name: machine.version(name) for name in ("torch", "transformers", "peft")},
-    }  # fmt: skip
+    return record.noted({"contender": name, "rows_per_step": batch, **summed(taken, "rows")})
 
 
 def table() -> str:
     """Return the results as Markdown: medians over rounds, ratios to tailora's defaults and to its float32."""
-    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
-    by_name = {name: [row for row in rows if row["contender"] == name] for name in CONTENDERS}
-    speed = {name: median(r["rows_per_second"] for r in runs) for name, runs in by_name.items() if runs}
-    memory = {name: max(r["peak_bytes"] for r in by_name[name]) for name in speed}
+    found = record.rounds_of(record.kept(RESULTS), CONTENDERS, "rows_per_second")
     lines = [
         "| | rows/s (range) | tailora is faster by | its float32 by | peak GB | runs |",
         "|---|---|---|---|---|---|",
     ]
-    for name, value in sorted(speed.items(), key=lambda item: -item[1]):
-        rates = [row["rows_per_second"] for row in by_name[name]]
-        ratios = [f"{speed[own] / value:.2f}×" if own in speed else "" for own in ("tailora", "tailora-fp32")]
+    for name, rounds in sorted(found.items(), key=lambda item: -item[1].rate):
+        ratios = [
+            f"{found[own].rate / rounds.rate:.2f}×" if own in found else "" for own in ("tailora", "tailora-fp32")
+        ]
         lines.append(
-            f"| {CONTENDERS[name][0]} | {value:.1f} ({min(rates):.1f}–{max(rates):.1f}) | {ratios[0]} | {ratios[1]} | "
-            f"{memory[name] / 1e9:.2f} | {len(rates)} |"
+            f"| {CONTENDERS[name][0]} | {rounds.said(1)} | {ratios[0]} | {ratios[1]} | "
+            f"{rounds.peak_bytes / 1e9:.2f} | {len(rounds.rows)} |"
         )
     return "\n".join(lines)
 
 
 def main() -> None:
     """Run the chosen contenders in turn, or print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = record.parser(__doc__)
     parser.add_argument("--contender", choices=CONTENDERS, nargs="+", default=list(CONTENDERS))
     parser.add_argument("--steps", type=int, default=4, help="optimizer steps that count, after one to warm up")
     parser.add_argument("--batch", type=int, default=32, help="rows in an optimizer step")
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--table", action="store_true", help="print the table of what was measured so far")
     asked = parser.parse_args()
     if asked.table:
         sys.stdout.write(f"{table()}\n")
-        return
-    if asked.child:
-        sys.stdout.write(json.dumps(measure(asked.contender[0], asked.steps, asked.batch)) + "\n")
-        return
-    for _ in range(asked.rounds):
-        for name in asked.contender:
-            _append(name, ["--steps", str(asked.steps), "--batch", str(asked.batch), "--contender", name, "--child"])
+    elif asked.child:
+        record.tell(measure(asked.contender[0], asked.steps, asked.batch))
+    else:
+        for _ in range(asked.rounds):
+            for name in asked.contender:
+                _measured(name, asked.steps, asked.batch)
 
 
-def _append(name: str, words: list[str]) -> None:
-    """Measure in a process of its own, so that the peak of memory is this contender's, imports included."""
-    line = [sys.executable, "-m", "benchmarks.classify", *words]
-    done = subprocess.run(line, capture_output=True, text=True, env={**os.environ, "TOKENIZERS_PARALLELISM": "false"})
-    if done.returncode:
-        sys.stderr.write(f"{name}: failed\n{done.stderr[-3000:]}\n")
-        return
-    result = done.stdout.strip().splitlines()[-1]
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a", encoding="utf-8") as file:
-        file.write(result + "\n")
-    row = json.loads(result)
-    sys.stdout.write(
-        f"{name:<14} {row['rows_per_second']:7.1f} rows/s  {row['peak_bytes'] / 1e9:5.2f} GB  {row['losses']}\n"
-    )
-    sys.stdout.flush()
+def _measured(name: str, steps: int, batch: int) -> None:
+    words = ["--steps", steps, "--batch", batch, "--contender", name]
+    row = record.alone("classify", words, TOKENIZERS_PARALLELISM="false")
+    if row:
+        speed, memory = row["rows_per_second"], row["peak_bytes"] / 1e9
+        record.keep(row, RESULTS, f"{name:<14} {speed:7.1f} rows/s  {memory:5.2f} GB  {row['losses']}")
 
 
 if __name__ == "__main__":

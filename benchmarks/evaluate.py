@@ -12,21 +12,17 @@ relative difference of the likelihoods, and the share of answers with the very s
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+from benchmarks import record
 from benchmarks.train_throughput import ALPHA, RANK, SEED, SHAPES, build, draw_samples
 from tailora import machine, recipe
 from tailora.text.prompts import Sample
 
-RESULTS = Path(__file__).parent / "results"
 NEW_TOKENS, BATCH, MICRO_TOKENS, LONGEST = 128, 32, 1024, 1024
 
 Task = Callable[[Any, list[Sample]], list[Any]]
@@ -170,18 +166,14 @@ def measure(shape: str, kind: str, name: str, count: int, dtype: Any) -> dict[st
     began = time.perf_counter()
     found = work(model, samples)
     seconds = time.perf_counter() - began
-    return {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+    row = {
         "shape": shape, "kind": kind, "contender": name, "rows": count, "dtype": str(next(model.parameters()).dtype),
         "seconds": round(seconds, 3),
         "rows_per_second": count / seconds, "peak_bytes": machine.held_memory_bytes(),
         "tokens": sum(map(len, found)) if kind == "answers" else sum(len(s.tokens) for s in samples),
         "found": found,
-        "machine": {"processor": machine.describe()["processor"], "cores": machine.cores(),
-                    "threads": torch.get_num_threads(), "bfloat16": machine.has_bfloat16()},
-        "versions": {name: machine.version(name) for name in ("torch", "transformers", "peft", "lm-eval")},
-        "command": " ".join(["python", "-m", "benchmarks.evaluate", *sys.argv[1:]]),
     }  # fmt: skip
+    return record.noted(row, "lm-eval")
 
 
 def agreement(kind: str, ours: list[Any], theirs: list[Any]) -> float:
@@ -194,48 +186,43 @@ def agreement(kind: str, ours: list[Any], theirs: list[Any]) -> float:
 
 def table(shape: str, dtype: str = "torch.float32") -> str:
     """Return the results of a shape as Markdown: medians over rounds, and ratios to tailora of the same rows."""
-    rows = [json.loads(line) for line in _results(shape).read_text().splitlines()]
-    rows = [row for row in rows if row["dtype"] == dtype]
+    rows = [row for row in record.kept(_results(shape)) if row["dtype"] == dtype]
     lines = [
         "| | rows | rows/s (range) | tailora is faster by | peak GB | same results | runs |",
         "|---|---|---|---|---|---|---|",
     ]
     for kind, contenders in CONTENDERS.items():
-        found = {name: [r for r in rows if (r["kind"], r["contender"]) == (kind, name)] for name in contenders}
-        speed = {name: median(r["rows_per_second"] for r in runs) for name, runs in found.items() if runs}
-        for name, value in speed.items():
-            rates = [r["rows_per_second"] for r in found[name]]
-            agreed = [r["agreement"] for r in found[name] if r["agreement"] is not None]
+        found = record.rounds_of([row for row in rows if row["kind"] == kind], contenders, "rows_per_second")
+        for name, rounds in found.items():
+            agreed = [row["agreement"] for row in rounds.rows if row["agreement"] is not None]
             same = "" if not agreed else f"{max(agreed):.1e} apart" if kind == "likelihoods" else f"{min(agreed):.0%}"
-            peak = max(r["peak_bytes"] for r in found[name]) / 1e9
             lines.append(
-                f"| {kind}: {contenders[name][0]} | {found[name][0]['rows']} | {value:,.2f} ({min(rates):,.2f}–"
-                f"{max(rates):,.2f}) | {speed['tailora'] / value:.2f}× | {peak:.2f} | {same} | {len(rates)} |"
+                f"| {kind}: {contenders[name][0]} | {rounds.rows[0]['rows']} | {rounds.said(2)} | "
+                f"{found['tailora'].rate / rounds.rate:.2f}× | {rounds.peak_bytes / 1e9:.2f} | {same} | "
+                f"{len(rounds.rows)} |"
             )
     return "\n".join(lines)
 
 
 def _results(shape: str) -> Path:
-    return RESULTS / f"evaluate-{shape}.jsonl"
+    return record.RESULTS / f"evaluate-{shape}.jsonl"
 
 
 def main() -> None:
     """Run the chosen contenders in turn, or print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = record.parser(__doc__)
     parser.add_argument("--shape", choices=SHAPES, default="tailora-tiny")
     parser.add_argument("--kind", choices=CONTENDERS, nargs="+", default=list(CONTENDERS))
     parser.add_argument("--contender", nargs="+", help="all when left out; tailora is always there")
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the frozen weights")
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--table", action="store_true", help="print the table of what was measured so far")
     asked = parser.parse_args()
     if asked.table:
         for shape in filter(lambda shape: _results(shape).exists(), SHAPES):
             sys.stdout.write(f"\n## {shape}\n\n{table(shape)}\n")
     elif asked.child:
-        sys.stdout.write(json.dumps(measure(asked.shape, asked.kind[0], asked.contender[0], asked.rows, asked.dtype)))
+        record.tell(measure(asked.shape, asked.kind[0], asked.contender[0], asked.rows, asked.dtype))
     else:
         for _ in range(asked.rounds):
             for kind in asked.kind:
@@ -246,30 +233,16 @@ def _round(asked: argparse.Namespace, kind: str) -> None:
     ours: list[Any] | None = None
     names = asked.contender or list(CONTENDERS[kind])
     for name in ["tailora", *(name for name in names if name != "tailora")]:
-        words = ["--shape", asked.shape, "--rows", str(asked.rows), "--dtype", asked.dtype]
-        row = _measured([*words, "--kind", kind, "--contender", name])
+        words = ["--shape", asked.shape, "--rows", asked.rows, "--dtype", asked.dtype]
+        words += ["--kind", kind, "--contender", name]
+        row = record.alone("evaluate", words, TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
         if row is None:
             continue
         found = row.pop("found")
         ours = found if ours is None else ours
         row["agreement"] = None if name == "tailora" else agreement(kind, ours, found)
-        RESULTS.mkdir(exist_ok=True)
-        with _results(asked.shape).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-        sys.stdout.write(f"{kind:<12} {name:<12} {row['rows_per_second']:8.2f} rows/s  {row['agreement']}\n")
-        sys.stdout.flush()
-
-
-def _measured(words: list[str]) -> dict[str, Any] | None:
-    """Measure in a process of its own, so that the peak of memory is this contender's."""
-    line = [sys.executable, "-m", "benchmarks.evaluate", *words, "--child"]
-    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(line, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        sys.stderr.write(f"{' '.join(words)}: failed\n{done.stderr[-2000:]}\n")
-        return None
-    row: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return row
+        said = f"{kind:<12} {name:<12} {row['rows_per_second']:8.2f} rows/s  {row['agreement']}"
+        record.keep(row, _results(asked.shape), said)
 
 
 if __name__ == "__main__":

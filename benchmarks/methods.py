@@ -8,20 +8,15 @@ Each method runs in a process of its own, so that the peak of memory is its own.
 `benchmarks/results/methods.jsonl` at once, and an interrupted training goes on from its checkpoint.
 """
 
-import argparse
-import json
 import os
-import subprocess
-import sys
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tailora import machine
+from benchmarks import record
+from tailora.files import read_json
 
-HERE = Path(__file__).parent
-RESULTS, PAGE = HERE / "results" / "methods.jsonl", HERE / "METHODS.md"
+RESULTS, PAGE = record.RESULTS / "methods.jsonl", Path(__file__).parent / "METHODS.md"
 _MARKS = ("<!-- table -->", "<!-- end of table -->")
 
 # The same rows, order, steps and rank for all; one answer token is generated, since likelihood is what is compared.
@@ -59,10 +54,9 @@ def measure(name: str, runs: Path, extra: list[str]) -> dict[str, Any]:
     said, keys = METHODS[name]
     comparison = evaluate(load_recipe("demo", [*SHARED, *keys, *extra, f"name={name}"]), runs)
     folder = runs / name / "train"
-    facts = json.loads((folder / "stage.json").read_text())
+    facts = read_json(folder / "stage.json")
     (bits,) = [e for e in comparison["metrics"] if (e["metric"], e["slice"]) == ("bits per byte", "all")]
-    return {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+    row = {
         "method": name, "said": said, "keys": [*SHARED, *keys, *extra], "lr": facts["lr"],
         "val_loss": [facts["fitted"]["first_val_loss"], facts["fitted"]["best_val_loss"]],
         "bits_per_byte": {key: bits[key] for key in ("base", "tuned", "difference", "low", "high", "n")},
@@ -71,16 +65,15 @@ def measure(name: str, runs: Path, extra: list[str]) -> dict[str, Any]:
         "steps": facts["fitted"]["steps"], "path": facts["path"],
         "saved_bytes": sum(file.stat().st_size for file in (folder / "adapter").glob("*.safetensors")),
         "ranks": facts.get("ranks"), "prefix": facts.get("prefix"),
-        "machine": {"processor": machine.describe()["processor"], "cores": machine.cores(),
-                    "threads": os.environ.get("OMP_NUM_THREADS")},
-        "versions": {name: machine.version(name) for name in ("torch", "transformers", "peft", "bitsandbytes")},
     }  # fmt: skip
+    row = record.noted(row, "bitsandbytes")
+    row["machine"]["threads"] = os.environ.get("OMP_NUM_THREADS")
+    return row
 
 
 def results() -> dict[str, dict[str, Any]]:
     """Return the newest row of each method, in the order of METHODS."""
-    lines = RESULTS.read_text("utf-8").splitlines() if RESULTS.exists() else []
-    newest = {row["method"]: row for row in map(json.loads, lines)}
+    newest = {row["method"]: row for row in record.kept(RESULTS)}
     return {name: newest[name] for name in METHODS if name in newest}
 
 
@@ -123,38 +116,29 @@ def _rank_lines(rows: dict[str, dict[str, Any]]) -> list[str]:
 
 def main() -> None:
     """Measure the chosen methods, or write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = record.parser(__doc__)
     parser.add_argument("--method", choices=METHODS, nargs="+")
     parser.add_argument("--runs", type=Path, default=Path("runs/methods"), help="where the runs lie")
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="KEY=VALUE", help="keys for all, such as data.limit=300"
     )
-    parser.add_argument("--table", action="store_true", help="write the table of what was measured so far")
-    parser.add_argument("--child", choices=METHODS, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.child:
-        sys.stdout.write(json.dumps(measure(asked.child, asked.runs, asked.set)) + "\n")
+        record.tell(measure(asked.method[0], asked.runs, asked.set))
     elif asked.table:
         text = PAGE.read_text("utf-8")
         before, after = text.partition(_MARKS[0])[0], text.partition(_MARKS[1])[2]
         PAGE.write_text(f"{before}{_MARKS[0]}\n\n{table(results())}\n\n{_MARKS[1]}{after}", "utf-8")
     else:
         for name in asked.method or [name for name in METHODS if name not in results()]:
-            _append(name, asked.runs, asked.set)
+            _measured(name, asked.runs, asked.set)
 
 
-def _append(name: str, runs: Path, extra: list[str]) -> None:
-    line = [sys.executable, "-m", "benchmarks.methods", "--child", name, "--runs", str(runs)]
-    done = subprocess.run([*line, *(["--set", *extra] if extra else [])], capture_output=True, text=True)
-    if done.returncode:
-        sys.stderr.write(f"{name}: failed\n{done.stderr[-3000:]}\n")
-        return
-    row = json.loads(done.stdout.strip().splitlines()[-1])
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
-    sys.stdout.write(f"{name:<12} {row['bits_per_byte']['tuned']:.4f} bits per byte  {row['seconds']:6.0f} s\n")
-    sys.stdout.flush()
+def _measured(name: str, runs: Path, extra: list[str]) -> None:
+    row = record.alone("methods", ["--method", name, "--runs", runs, *(["--set", *extra] if extra else [])])
+    if row:
+        said = f"{name:<12} {row['bits_per_byte']['tuned']:.4f} bits per byte  {row['seconds']:6.0f} s"
+        record.keep(row, RESULTS, said)
 
 
 if __name__ == "__main__":

@@ -8,19 +8,17 @@ said apart: it is paid once and not in every epoch. Each result is appended to `
 """
 
 import argparse
-import json
-import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks import record
 from benchmarks.train_throughput import RANK, SEED, build, draw_samples
-from tailora import machine, recipe
+from tailora import recipe
 
-RESULTS = Path(__file__).parent / "results" / "prefix.jsonl"
+RESULTS = record.RESULTS / "prefix.jsonl"
 
 
 def measure(shape: str, top: int | None, rows: int, rounds: int) -> dict[str, Any]:
@@ -58,10 +56,7 @@ def measure(shape: str, top: int | None, rows: int, rounds: int) -> dict[str, An
             del model.tailora_prefix
         plain.append(step())
     found |= {"seconds": median(plain[1:]), "seconds_kept": median(kept[1:]) if kept else None}
-    return found | {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "processor": machine.describe()["processor"],
-    }
+    return record.noted(found)
 
 
 def main() -> None:
@@ -72,19 +67,15 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
-    RESULTS.parent.mkdir(exist_ok=True)
     whole = None
     for top in (None, *asked.top):
         row = measure(asked.shape, top, asked.rows, asked.rounds)
         whole = whole or row["seconds"]
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
         said = f"top {top or 'all':<4} {row['tokens'] / row['seconds']:8,.0f} tokens/s ({whole / row['seconds']:.2f}×)"
         if row["seconds_kept"]:
             said += f"; kept {row['tokens'] / row['seconds_kept']:8,.0f} ({whole / row['seconds_kept']:.2f}×)"
             said += f", filled in {row['fill_seconds']:.1f} s, {row['prefix']['bytes'] / 2**20:.1f} MiB"
-        sys.stdout.write(f"{said}\n")
-        sys.stdout.flush()
+        record.keep(row, RESULTS, said)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import json
 import platform
 import random
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
+from benchmarks import record
 from tailora.machine import cores, describe
 
 CONTENDERS = ("tailora prepare", "datasets.map")
@@ -76,10 +76,8 @@ def tokenize_rows(path: Path, folder: Path) -> None:
 def measure(contender: str, path: Path) -> dict[str, float]:
     """Run one contender in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, __file__, "--child", contender, "--data", str(path), "--folder", folder]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return measured
+        words = ["--contender", contender, "--data", path, "--folder", folder]
+        return record.alone("prepare", words) or sys.exit(1)
 
 
 def child(contender: str, path: Path, folder: Path) -> None:
@@ -87,7 +85,7 @@ def child(contender: str, path: Path, folder: Path) -> None:
     (prepare_rows if contender == CONTENDERS[0] else tokenize_rows)(path, folder)
     seconds = time.perf_counter() - started
     own, others = (resource.getrusage(who).ru_maxrss * 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    sys.stdout.write(json.dumps({"seconds": seconds, "bytes": max(own, others)}) + "\n")
+    record.tell({"seconds": seconds, "bytes": max(own, others)})
 
 
 def table(results: dict[int, dict[str, list[dict[str, float]]]], command: str) -> str:
@@ -114,12 +112,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[25_000, 250_000])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--child", choices=CONTENDERS)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
+    parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.child:
-        child(asked.child, asked.data, asked.folder)
+        child(asked.contender, asked.data, asked.folder)
         return
     results: dict[int, dict[str, list[dict[str, float]]]] = {}
     for count in asked.rows:

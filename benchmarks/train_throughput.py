@@ -10,27 +10,21 @@ weights, the optimizer (AdamW, constant rate, clip 1) and the rows of a step are
 contenders that pack or sort rows, which choose their own.
 """
 
-import argparse
-import json
 import math
-import os
-import platform
 import random
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
+from benchmarks import record
+from benchmarks.steps import Step, steps_of, summed, take_steps, trainer_keys, wait
 from tailora import machine
 from tailora.text.prompts import Sample
 
-RESULTS = Path(__file__).parent / "results"
-LR, RANK, ALPHA, SEED = 2e-4, 16, 32, 0
+RANK, ALPHA, SEED = 16, 32, 0
 
 # As on the hub: SmolLM2-135M and Qwen2.5-0.5B, both with the embedding as their head.
 SHAPES: dict[str, dict[str, Any]] = {
@@ -88,14 +82,6 @@ CONTENDERS: dict[str, tuple[str, dict[str, Any]]] = {
 _BF16_WEIGHTS = ("trainer-bf16", "trl-bf16", "trl-bf16-padding-free", "trl-bf16-packing")
 
 
-class Step(NamedTuple):
-    """One optimizer step: its wall time, its tokens without padding, and its loss per learned token."""
-
-    seconds: float
-    tokens: int
-    loss: float
-
-
 def draw_samples(count: int, vocabulary: int) -> list[Sample]:
     """Draw rows of random tokens: prompts of 20–80, answers log-normal with median 100 (σ = 0.8) cut at 512."""
     numbers = random.Random(SEED)
@@ -127,12 +113,10 @@ def build(shape: str) -> Any:
 
 def run_tailora(model: Any, samples: list[Sample], batch: int, keys: dict[str, Any]) -> list[Step]:
     """Take a step on each `batch` of samples with tailora's engine."""
-    import torch
-
     from tailora import recipe
-    from tailora.model.fit import LossSum, accumulate
+    from tailora.model.fit import LossSum
     from tailora.model.load import freeze_dtype
-    from tailora.model.lora import add_lora, trainable
+    from tailora.model.lora import add_lora
     from tailora.model.losses import choose_path, recompute_activations, token_nats
 
     machine.keep_freed_memory()
@@ -147,19 +131,11 @@ def run_tailora(model: Any, samples: list[Sample], batch: int, keys: dict[str, A
         nats = token_nats(network, part).nats
         return LossSum(nats.sum(), len(nats))
 
-    model.train()
-    weights = list(trainable(model).values())
-    optimizer = torch.optim.AdamW(weights, lr=LR, weight_decay=0.0)
-    steps = []
-    for start in range(0, len(samples), batch):
-        rows, began = samples[start : start + batch], time.perf_counter()
-        nats, targets = accumulate(model, rows, loss, settings.micro_tokens)
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        wait()
-        steps.append(Step(time.perf_counter() - began, sum(len(s.tokens) for s in rows), nats / targets))
-    return steps
+    return take_steps(model, samples, batch, loss, settings.micro_tokens, _tokens)
+
+
+def _tokens(rows: list[Sample]) -> int:
+    return sum(len(sample.tokens) for sample in rows)
 
 
 def run_peer(name: str, model: Any, samples: list[Sample], batch: int, keys: dict[str, Any]) -> list[Step]:
@@ -175,20 +151,14 @@ def run_peer(name: str, model: Any, samples: list[Sample], batch: int, keys: dic
         for weight in model.parameters():
             if not weight.requires_grad:
                 weight.data = weight.data.to(torch.bfloat16)
-    shared = {
-        "output_dir": tempfile.mkdtemp(), "per_device_train_batch_size": batch, "num_train_epochs": 1,
-        "learning_rate": LR, "lr_scheduler_type": "constant", "weight_decay": 0.0, "max_grad_norm": 1.0,
-        "logging_steps": 1, "save_strategy": "no", "report_to": "none", "disable_tqdm": True, "seed": SEED,
-        "train_sampling_strategy": "sequential", "dataloader_pin_memory": False, "use_cpu": machine.device() == "cpu",
-    }  # fmt: skip
-    watch = meter()
+    settings = trainer_keys(batch, SEED)
     if name.startswith("trl"):
         from trl import SFTConfig, SFTTrainer
 
         rows = [{"input_ids": s.tokens, "completion_mask": [int(flag) for flag in s.flags()]} for s in samples]
         trainer = SFTTrainer(
-            model=model, args=SFTConfig(**{"completion_only_loss": True, **shared, **keys}),
-            train_dataset=Dataset.from_list(rows), processing_class=_tokenizer(), callbacks=[watch],
+            model=model, args=SFTConfig(**{"completion_only_loss": True, **settings, **keys}),
+            train_dataset=Dataset.from_list(rows), processing_class=_tokenizer(),
         )  # fmt: skip
     else:
         from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
@@ -198,13 +168,12 @@ def run_peer(name: str, model: Any, samples: list[Sample], batch: int, keys: dic
             for s in samples
         ]
         trainer = Trainer(
-            model=model, args=TrainingArguments(**{**shared, **keys}), train_dataset=Dataset.from_list(rows),
-            data_collator=DataCollatorForSeq2Seq(_tokenizer(), padding=True), callbacks=[watch],
+            model=model, args=TrainingArguments(**{**settings, **keys}), train_dataset=Dataset.from_list(rows),
+            data_collator=DataCollatorForSeq2Seq(_tokenizer(), padding=True),
         )  # fmt: skip
-    trainer.data_collator = _counting(trainer.data_collator, watch.tokens)
-    trainer.train()
-    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-    return [Step(*step) for step in zip(watch.seconds, watch.tokens, losses, strict=False)]
+    sizes: list[int] = []
+    trainer.data_collator = _counting(trainer.data_collator, sizes)
+    return steps_of(trainer, sizes)
 
 
 def _counting(collate: Callable[[Any], Any], tokens: list[int]) -> Callable[[Any], Any]:
@@ -217,29 +186,6 @@ def _counting(collate: Callable[[Any], Any], tokens: list[int]) -> Callable[[Any
     return counted
 
 
-def meter() -> Any:
-    """Return a callback of Trainer that notes the seconds of each step."""
-    from transformers import TrainerCallback
-
-    class Meter(TrainerCallback):  # type: ignore[misc]
-        """Seconds from one step's end to the next, data and bookkeeping included."""
-
-        def __init__(self) -> None:
-            self.seconds: list[float] = []
-            self.tokens: list[int] = []
-
-        def on_train_begin(self, *_: Any, **__: Any) -> None:
-            self._last = time.perf_counter()
-
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            wait()
-            now = time.perf_counter()
-            self.seconds.append(now - self._last)
-            self._last = now
-
-    return Meter()
-
-
 def _tokenizer() -> Any:
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
@@ -248,18 +194,8 @@ def _tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<end>")
 
 
-def wait() -> None:
-    """Wait until the GPU has done what it was asked, where there is one."""
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
 def measure(shape: str, name: str, steps: int, batch: int) -> dict[str, Any]:
     """Train one contender for one step to warm up and `steps` that count; returns speed, memory and losses."""
-    import torch
-
     peak = gemm_flops()
     model = build(shape)
     vocabulary = model.get_input_embeddings().num_embeddings
@@ -269,22 +205,11 @@ def measure(shape: str, name: str, steps: int, batch: int) -> dict[str, Any]:
         taken = run_tailora(model, samples, batch, CONTENDERS[name][1])
     else:
         taken = run_peer(name, model, samples, batch, CONTENDERS[name][1])
-    counted = taken[1:]
-    tokens, seconds = sum(step.tokens for step in counted), sum(step.seconds for step in counted)
-    return {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "shape": shape, "contender": name, "steps": len(counted), "rows_per_step": batch,
-        "tokens": tokens, "seconds": round(seconds, 3),
-        "tokens_per_second": tokens / seconds,
-        "best_step": max(step.tokens / step.seconds for step in counted),
-        "peak_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else machine.peak_memory_bytes(),
+    row = {
+        "shape": shape, "contender": name, "rows_per_step": batch, **summed(taken, "tokens"),
         "gemm_flops": peak, "flops_per_token": needed,
-        "losses": [round(step.loss, 5) for step in taken],
-        "machine": {"processor": machine.describe()["processor"], "cores": machine.cores(), "system": platform.system(),
-                    "threads": torch.get_num_threads(), "bfloat16": machine.has_bfloat16()},
-        "versions": {name: machine.version(name) for name in ("torch", "transformers", "peft", "trl", "accelerate")},
-        "command": " ".join(["python", "-m", "benchmarks.train_throughput", *sys.argv[1:]]),
     }  # fmt: skip
+    return record.noted(row, "trl", "accelerate")
 
 
 def gemm_flops() -> dict[str, float]:
@@ -317,7 +242,7 @@ def flops_needed(model: Any, samples: list[Sample]) -> float:
     layers = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
     frozen = sum(layer.weight.numel() for layer in layers)
     adapters = sum(RANK * sum(layer.weight.shape) for layer in layers)
-    tokens = sum(len(s.tokens) for s in samples)
+    tokens = _tokens(samples)
     learned = sum(s.targets for s in samples)
     heads = model.config.num_attention_heads
     width = heads * getattr(model.config, "head_dim", model.config.hidden_size // heads)
@@ -328,11 +253,14 @@ def flops_needed(model: Any, samples: list[Sample]) -> float:
 
 def table(shape: str) -> str:
     """Return the results of a shape as Markdown, a table for each machine they were measured on."""
-    rows = [json.loads(line) for line in (RESULTS / f"{shape}.jsonl").read_text().splitlines()]
     machines: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
+    for row in record.kept(_results(shape)):
         machines.setdefault(_machine(row["machine"]), []).append(row)
     return "\n\n".join(f"{name}\n\n{_table(measured)}" for name, measured in machines.items())
+
+
+def _results(shape: str) -> Path:
+    return record.RESULTS / f"{shape}.jsonl"
 
 
 def _machine(facts: dict[str, Any]) -> str:
@@ -343,66 +271,49 @@ def _machine(facts: dict[str, Any]) -> str:
 def _table(rows: list[dict[str, Any]]) -> str:
     """Return medians over rounds, and ratios to tailora's with its defaults."""
     limit = max(rate for row in rows for rate in row["gemm_flops"].values())
-    by_name = {name: [row for row in rows if row["contender"] == name] for name in CONTENDERS}
-    speed = {name: median(r["tokens_per_second"] for r in runs) for name, runs in by_name.items() if runs}
-    memory = {name: max(r["peak_bytes"] for r in by_name[name]) for name in speed}
+    found = record.rounds_of(rows, CONTENDERS, "tokens_per_second")
+    ours = found["tailora"]
     lines = [
         "| | tokens/s (range) | tailora is faster by | peak GB | tailora needs | share of the GEMM limit | rounds |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, value in sorted(speed.items(), key=lambda item: -item[1]):
-        runs = by_name[name]
-        rates = [r["tokens_per_second"] for r in runs]
-        share = median(r["tokens_per_second"] * r["flops_per_token"] for r in runs) / limit
+    for name, rounds in sorted(found.items(), key=lambda item: -item[1].rate):
+        share = median(row["tokens_per_second"] * row["flops_per_token"] for row in rounds.rows) / limit
         lines.append(
-            f"| {CONTENDERS[name][0]} | {value:,.0f} ({min(rates):,.0f}–{max(rates):,.0f}) | "
-            f"{speed['tailora'] / value:.2f}× | {memory[name] / 1e9:.2f} | {memory['tailora'] / memory[name]:.0%} | "
-            f"{share:.0%} | {len(runs)} |"
+            f"| {CONTENDERS[name][0]} | {rounds.said(0)} | {ours.rate / rounds.rate:.2f}× | "
+            f"{rounds.peak_bytes / 1e9:.2f} | {ours.peak_bytes / rounds.peak_bytes:.0%} | {share:.0%} | "
+            f"{len(rounds.rows)} |"
         )
     return "\n".join(lines)
 
 
 def main() -> None:
     """Run the chosen contenders in turn, or print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = record.parser(__doc__)
     parser.add_argument("--shape", choices=SHAPES, default="135m")
     parser.add_argument("--contender", choices=CONTENDERS, nargs="+", default=list(CONTENDERS))
     parser.add_argument("--steps", type=int, default=3, help="optimizer steps that count, after one to warm up")
     parser.add_argument("--batch", type=int, default=8, help="rows in an optimizer step")
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--table", action="store_true", help="print the table of what was measured so far")
     asked = parser.parse_args()
     if asked.table:
-        for shape in SHAPES:
-            if (RESULTS / f"{shape}.jsonl").exists():
-                sys.stdout.write(f"\n## {shape}\n\n{table(shape)}\n")
-        return
-    if asked.child:
-        sys.stdout.write(json.dumps(measure(asked.shape, asked.contender[0], asked.steps, asked.batch)) + "\n")
-        return
-    for _ in range(asked.rounds):
-        for name in asked.contender:
-            words = ["--shape", asked.shape, "--steps", str(asked.steps), "--batch", str(asked.batch)]
-            _append(asked.shape, name, [*words, "--contender", name, "--child"])
+        for shape in filter(lambda shape: _results(shape).exists(), SHAPES):
+            sys.stdout.write(f"\n## {shape}\n\n{table(shape)}\n")
+    elif asked.child:
+        record.tell(measure(asked.shape, asked.contender[0], asked.steps, asked.batch))
+    else:
+        for _ in range(asked.rounds):
+            for name in asked.contender:
+                _measured(asked.shape, name, asked.steps, asked.batch)
 
 
-def _append(shape: str, name: str, words: list[str]) -> None:
-    """Measure in a process of its own, so that the peak of memory is this contender's, imports included."""
-    line = [sys.executable, "-m", "benchmarks.train_throughput", *words]
-    done = subprocess.run(line, capture_output=True, text=True, env={**os.environ, "TOKENIZERS_PARALLELISM": "false"})
-    if done.returncode:
-        sys.stderr.write(f"{name}: failed\n{done.stderr[-3000:]}\n")
-        return
-    result = done.stdout.strip().splitlines()[-1]
-    RESULTS.mkdir(exist_ok=True)
-    with (RESULTS / f"{shape}.jsonl").open("a", encoding="utf-8") as file:
-        file.write(result + "\n")
-    row = json.loads(result)
-    sys.stdout.write(
-        f"{name:<18} {row['tokens_per_second']:8,.0f} tokens/s  {row['peak_bytes'] / 1e9:6.2f} GB  {row['losses']}\n"
-    )
-    sys.stdout.flush()
+def _measured(shape: str, name: str, steps: int, batch: int) -> None:
+    words = ["--shape", shape, "--steps", steps, "--batch", batch, "--contender", name]
+    row = record.alone("train_throughput", words, TOKENIZERS_PARALLELISM="false")
+    if row:
+        speed, memory = row["tokens_per_second"], row["peak_bytes"] / 1e9
+        said = f"{name:<18} {speed:8,.0f} tokens/s  {memory:6.2f} GB  {row['losses']}"
+        record.keep(row, _results(shape), said)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -141,18 +141,9 @@ def _show_outside(comparison: dict[str, Any], run: "Run") -> None:
 
 
 def _show_comparison(comparison: dict[str, Any]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     from tailora.pipeline.words import SHORT_HEADER, headline, prompt_lines, short_cells
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in SHORT_HEADER:
-        text = column in ("metric", "verdict")
-        table.add_column(column, justify="left" if text else "right", no_wrap=column != "verdict")
-    for cells in short_cells(comparison):
-        table.add_row(*(Text(plain(cell)) for cell in cells))
-    _console().print(table)
+    _show_table(SHORT_HEADER, short_cells(comparison), texts=("metric", "verdict"))
     _say("evaluate", *headline(comparison), *prompt_lines(comparison))
 
 
@@ -231,18 +222,11 @@ _stage_command("report", _report, "Write report.html and report.md from the file
 @app.command("plan")
 def plan_command(recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFAULT_RUNS) -> None:
     """Try the real model on the longest rows, and say how much time and memory each stage will take; trains nothing."""
-    from rich.table import Table
-
     from tailora.pipeline import plan
     from tailora.pipeline.words import PLAN_HEADER, plan_cells
 
     asked = _open(recipe, overrides, runs, None).recipe
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in PLAN_HEADER:
-        table.add_column(column, no_wrap=column != "what")
-    for cells in plan_cells(plan(asked, runs)):
-        table.add_row(*cells)
-    _console().print(table)
+    _show_table(PLAN_HEADER, plan_cells(plan(asked, runs)), texts=PLAN_HEADER)
 
 
 @app.command()
@@ -327,6 +311,19 @@ def _say(verb: str, *lines: str) -> None:
     for line in lines:
         _console().print(f"[bold cyan]{verb:<9}[/]", end="")
         _console().print(plain(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_table(header: Sequence[str], rows: Iterable[Sequence[str]], texts: Sequence[str]) -> None:
+    """Show cells under `header`: columns of `texts` to the left, numbers to the right; the last column alone wraps."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in header:
+        table.add_column(column, justify="left" if column in texts else "right", no_wrap=column != header[-1])
+    for cells in rows:
+        table.add_row(*(Text(plain(cell)) for cell in cells))
+    _console().print(table)
 
 
 def _console() -> Any:

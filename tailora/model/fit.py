@@ -110,9 +110,7 @@ def fit(
             touched by such a step.
         Stopped: after SIGINT or SIGTERM, when the step is done and saved.
     """
-    steps_an_epoch = math.ceil(len(train) / settings.batch_size)
-    steps = settings.epochs * steps_an_epoch
-    training = _Training(model, loss, settings, stage, steps)
+    training = _Training(model, loss, settings, stage, len(train))
     forecast = training.try_out(train, val)
     stage.facts["plan"] = asdict(forecast)
     for line in forecast_lines(forecast) if stage.writes else ():
@@ -120,15 +118,15 @@ def fit(
     training.begin()
     here = training.position
 
-    with stop_requests() as stop, progress("training", steps, here.step) as advance:
+    with stop_requests() as stop, progress("training", training.steps, here.step) as advance:
         training.stop = stop
         while here.epoch <= settings.epochs and not training.is_stale():
             batches = list(epoch_batches(len(train), settings.batch_size, settings.seed, here.epoch))
             for rows in batches[here.taken :] if here.epoch else ():
-                scale = rate(settings.schedule, here.step, steps, settings.warm_up)
+                scale = rate(settings.schedule, here.step, training.steps, settings.warm_up)
                 note = training.take_step([train[row] for row in rows], rows, scale)
                 training.refuse_bad_steps(train, ids)
-                training.save_if_due(last=here.taken == steps_an_epoch)
+                training.save_if_due(last=here.taken == len(batches))
                 advance(note=note)
             training.validate(val)
     return training.finish()
@@ -142,17 +140,17 @@ def foretell(
     Raises:
         RunError: when it needs more memory than may be held.
     """
-    steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
-    return _Training(model, loss, settings, stage, steps).try_out(train, val)
+    return _Training(model, loss, settings, stage, len(train)).try_out(train, val)
 
 
 class _Training:
     """The parts of a training: what is given, what changes with each step, and how that is saved and restored."""
 
-    def __init__(self, model: Any, loss: Loss, settings: recipe.Train, stage: Stage, steps: int) -> None:
+    def __init__(self, model: Any, loss: Loss, settings: recipe.Train, stage: Stage, rows: int) -> None:
         self.model, self.loss, self.settings, self.stage = model, loss, settings, stage
         self.lr = float(settings.lr)  # "auto" has become a number before
-        self.ranks = Ranks(model, steps)
+        self.steps = settings.epochs * math.ceil(rows / settings.batch_size)
+        self.ranks = Ranks(model, self.steps)
         self.weights, self.optimizer = optimised(model, settings)
         set_rate(self.optimizer, self.lr)
         self.best = copied(self.weights)
@@ -234,7 +232,7 @@ class _Training:
             limit_bytes=memory.limit_bytes,
             seconds=epochs * tokens * pace.step + validation,
             validation_seconds=validation,
-            steps=epochs * math.ceil(len(train) / self.settings.batch_size),
+            steps=self.steps,
             tokens_an_epoch=tokens,
             tokens_per_second=1 / pace.step,
             validation_pace=pace.validation,

@@ -6,7 +6,7 @@ from pathlib import Path
 from tailora import files
 from tailora.files import Row
 from tailora.measure import class_figures
-from tailora.pipeline.words import format_interval
+from tailora.pipeline.words import format_interval, format_p
 
 BASELINE_HEADER = (
     "", "accuracy", "macro F1", "weighted F1", "MCC", "NLL", "Brier", "ECE", "tuned is, in accuracy", "test", "p",
@@ -74,14 +74,13 @@ def _score_cells(scores: Row) -> tuple[str, ...]:
 
 def _baseline_cells(entry: Row) -> tuple[str, ...]:
     against = entry["accuracies"]
-    p_value = against["p_adjusted"]
     verdict = {"no detectable difference": "not detectably different"}.get(against["verdict"], against["verdict"])
     return (
         entry["title"],
         *_score_cells(entry),
         f"{verdict}: {format_interval(against)}",
         against["test"],
-        "<0.001" if p_value < 0.001 else f"{p_value:.3f}",
+        format_p(against["p_adjusted"]),
     )
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from tailora import machine
 from tailora.model.forecast import Forecast
+from tailora.model.trial import count_tokens
 from tailora.pipeline.prepare import prepare
 from tailora.pipeline.train import Ready, set_up
 from tailora.recipe import Recipe
 from tailora.run import RUNS, Run, Stage
-from tailora.text.budget import fit_rows
-from tailora.text.prompts import Sample
+from tailora.text.budget import Fitting
 from tailora.text.read import read_general
 
 _FEW, _MORE = 4, 20  # tokens of the two answers whose times give that of a token
@@ -63,33 +63,22 @@ def plan(recipe: Recipe, root: Path = RUNS) -> Plan:
 
 
 def _evaluating(recipe: Recipe, ready: Ready, test: Any, forecast: Forecast) -> float:
-    """Return the seconds that base and tuned take to answer, and to read references and general text."""
-    from tailora.model.load import longest_input
-
-    if recipe.task == "classify":
-        return _labelling(recipe, ready, test, forecast)
-    settings, prompts = recipe.evaluate, ready.task.prompts
-    longest = longest_input(ready.model.config, recipe.model)
-    fitting = fit_rows(list(test[: settings.rows]), prompts, longest, "test")
-    general = [sample for passage in read_general() for sample in prompts.encode_text(passage["text"], longest)]
-    reading = sum(len(sample.tokens) for sample in [*fitting.samples, *general]) * forecast.validation_pace
-    return 2 * reading + _answering(recipe, ready, longest, fitting.rows, fitting.samples)
-
-
-def _labelling(recipe: Recipe, ready: Ready, test: Any, forecast: Forecast) -> float:
-    """Return the seconds that base, tuned and the linear probe take to read texts; the fits are not measured."""
+    """Return the seconds that reading the test rows takes, and what else the task does with base and tuned."""
     longest = ready.task.longest(ready.model, recipe.model)
-    asked = ready.task.fit(list(test[: recipe.evaluate.rows]), longest, "test").samples
-    reading = 3 * sum(len(sample.tokens) for sample in asked)
-    learned = sum(len(sample.tokens) for sample in ready.samples["train"])
-    return (reading + learned) * forecast.validation_pace
+    fitting = ready.task.fit(list(test[: recipe.evaluate.rows]), longest, "test")
+    asked, pace = count_tokens(fitting.samples), forecast.validation_pace
+    if recipe.task == "classify":  # base, tuned and the linear probe, which is fitted to the training texts, unmeasured
+        return (3 * asked + forecast.tokens_an_epoch) * pace
+    texts = [ready.task.prompts.encode_text(passage["text"], longest) for passage in read_general()]
+    return 2 * (asked + sum(map(count_tokens, texts))) * pace + _answering(recipe, ready, longest, fitting)
 
 
-def _answering(recipe: Recipe, ready: Ready, longest: int, rows: list[Any], samples: list[Sample]) -> float:
+def _answering(recipe: Recipe, ready: Ready, longest: int, fitting: Fitting) -> float:
     """Time a batch of answers of two lengths, and reckon with that for all batches of base and of tuned."""
     from tailora.engine import Engine
     from tailora.model.decode import Limits
 
+    rows, samples = fitting.rows, fitting.samples
     settings, engine = recipe.evaluate, Engine(ready.model.eval(), ready.task.prompts)
     order = sorted(range(len(rows)), key=lambda row: samples[row].answer_start)
     batches = [order[start : start + settings.batch_size] for start in range(0, len(order), settings.batch_size)]

@@ -383,7 +383,6 @@ def _leaves_out_zero(entry: Row) -> bool:
 def comparison_cells(entries: Iterable[Row]) -> Iterator[tuple[str, ...]]:
     """Yield the rows of a comparison table, in the order of COMPARISON_HEADER."""
     for entry in entries:
-        p_value = entry["p_adjusted"]
         yield (
             entry["metric"],
             f"{entry['slice']} {entry['n']:,}",
@@ -391,7 +390,7 @@ def comparison_cells(entries: Iterable[Row]) -> Iterator[tuple[str, ...]]:
             format_value(entry, entry["tuned"]),
             _signed(entry, entry["difference"]),
             _ends(entry),
-            "<0.001" if p_value < 0.001 else f"{p_value:.3f}",
+            format_p(entry["p_adjusted"]),
             entry["verdict"] + (" *" if entry["warning"] else ""),
         )
 
@@ -422,6 +421,11 @@ def format_value(entry: Row, value: float) -> str:
     if entry["share"]:
         return f"{value:.1%}".replace("%", " %")
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def format_p(value: float) -> str:
+    """Return a p-value with three digits, the smallest as what they are below."""
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def format_interval(entry: Row) -> str:

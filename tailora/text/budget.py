@@ -7,6 +7,7 @@ left out and counted.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tailora.errors import DataError, ModelError, RunError
 from tailora.files import Row
@@ -48,46 +49,51 @@ class Fitting:
     budget: Budget
 
 
+def fitted(found: Sequence[tuple[Row, Sample | None, int]], max_length: int, tokenizer: Any) -> Fitting:
+    """Return the rows that were `found` to fit into `max_length` tokens, and count what became of all.
+
+    Each comes with its sample, None where it is left out, and with the tokens that it was given with.
+    """
+    kept = [(row, sample, given) for row, sample, given in found if sample is not None]
+    samples, lengths = [sample for _, sample, _ in kept], [given for *_, given in found]
+    cut = [given - len(sample.tokens) for _, sample, given in kept]
+    unknown = tokenizer.unk_token_id
+    budget = Budget(
+        max_length=max_length,
+        rows=len(kept),
+        too_long=len(found) - len(kept),
+        shortened=sum(map(bool, cut)),
+        cut=sum(cut),
+        tokens=sum(len(sample.tokens) for sample in samples),
+        targets=sum(sample.targets for sample in samples),
+        unknown=0 if unknown is None else sum(sample.tokens.count(unknown) for sample in samples),
+        longest=max(lengths),
+        suggested=_suggested(lengths, max_length),
+    )
+    return Fitting([row for row, *_ in kept], samples, budget)
+
+
 def fit_rows(rows: Sequence[Row], prompts: Prompts, max_length: int, split: str) -> Fitting:
     """Encode rows and make them fit into `max_length` tokens.
 
     Raises:
         RunError: when none fits; says how long the shortest prompt is.
     """
-    kept: list[Row] = []
-    samples: list[Sample] = []
-    given: list[int] = []
-    cut: list[int] = []
+    found: list[tuple[Row, Sample | None, int]] = []
     for row in rows:
         whole = _encoded(row, prompts)
-        if len(given) < _PROVEN:
+        if len(found) < _PROVEN:
             _prove(row, whole, prompts)
-        given.append(len(whole.tokens))
-        row, sample = (row, whole) if len(whole.tokens) <= max_length else _shortened(row, prompts, max_length)
-        if sample is not None:
-            kept.append(row)
-            samples.append(sample)
-            cut.append(len(whole.tokens) - len(sample.tokens))
-    if not kept:
+        fits = (row, whole) if len(whole.tokens) <= max_length else _shortened(row, prompts, max_length)
+        found.append((*fits, len(whole.tokens)))
+    if all(sample is None for _, sample, _ in found):
+        given = min(length for *_, length in found)
         shortest = min(len(prompts.encode_prompt(row["prompt"])) for row in rows)
         raise RunError(
-            f"0 of {len(rows)} {split} rows fit into max_length = {max_length} tokens; the shortest has {min(given)}, "
+            f"0 of {len(rows)} {split} rows fit into max_length = {max_length} tokens; the shortest has {given}, "
             f"its shortest prompt {shortest}. Raise model.max_length, or choose a base model with a longer context."
         )
-    unknown = prompts.tokenizer.unk_token_id
-    budget = Budget(
-        max_length=max_length,
-        rows=len(kept),
-        too_long=len(given) - len(kept),
-        shortened=sum(map(bool, cut)),
-        cut=sum(cut),
-        tokens=sum(len(sample.tokens) for sample in samples),
-        targets=sum(sample.targets for sample in samples),
-        unknown=0 if unknown is None else sum(sample.tokens.count(unknown) for sample in samples),
-        longest=max(given),
-        suggested=suggested(given, max_length),
-    )
-    return Fitting(kept, samples, budget)
+    return fitted(found, max_length, prompts.tokenizer)
 
 
 def _encoded(row: Row, prompts: Prompts) -> Sample:
@@ -126,7 +132,7 @@ def _shortened(row: Row, prompts: Prompts, max_length: int) -> tuple[Row, Sample
     return best
 
 
-def suggested(lengths: list[int], max_length: int) -> int | None:
+def _suggested(lengths: list[int], max_length: int) -> int | None:
     """Return the length, in steps of 64 tokens, at which 99 % of the rows fit whole; None when they do."""
     needed = sorted(lengths)[math.ceil(_WHOLE * len(lengths)) - 1]
     return None if needed <= max_length else math.ceil(needed / _STEP) * _STEP

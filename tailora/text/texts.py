@@ -9,7 +9,7 @@ from typing import Any
 
 from tailora.errors import DataError, RunError
 from tailora.files import Row, fingerprint
-from tailora.text.budget import Budget, Fitting, suggested
+from tailora.text.budget import Fitting, fitted
 from tailora.text.near import question
 from tailora.text.prompts import Sample
 
@@ -51,25 +51,11 @@ class Texts:
         around = len(self.tokenizer("", split_special_tokens=True).input_ids)
         if longest <= around:
             raise RunError(f"model.max_length = {longest} leaves no token for the {split} texts; raise it.")
-        samples = [
-            sample if len(sample.tokens) <= longest else self.encode(row, longest)
+        found = [
+            (row, sample if len(sample.tokens) <= longest else self.encode(row, longest), len(sample.tokens))
             for row, sample in zip(rows, whole, strict=True)
         ]
-        given = [len(sample.tokens) for sample in whole]
-        unknown = self.tokenizer.unk_token_id
-        budget = Budget(
-            max_length=longest,
-            rows=len(samples),
-            too_long=0,
-            shortened=sum(length > longest for length in given),
-            cut=sum(given) - sum(len(sample.tokens) for sample in samples),
-            tokens=sum(len(sample.tokens) for sample in samples),
-            targets=len(samples),
-            unknown=0 if unknown is None else sum(sample.tokens.count(unknown) for sample in samples),
-            longest=max(given),
-            suggested=suggested(given, longest),
-        )
-        return Fitting(list(rows), samples, budget)
+        return fitted(found, longest, self.tokenizer)
 
     def remarks(self) -> list[str]:
         """Return what a user should know of this tokenizer: nothing so far."""
