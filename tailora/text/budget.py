@@ -7,6 +7,7 @@ left out and counted.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tailora.errors import DataError, ModelError, RunError
 from tailora.files import Row
@@ -74,7 +75,7 @@ def fit_rows(rows: Sequence[Row], prompts: Prompts, max_length: int, split: str)
             f"0 of {len(rows)} {split} rows fit into max_length = {max_length} tokens; the shortest has {min(given)}, "
             f"its shortest prompt {shortest}. Raise model.max_length, or choose a base model with a longer context."
         )
-    unknown = prompts.tokenizer.unk_token_id
+    unknown = unknown_token(prompts.tokenizer)
     budget = Budget(
         max_length=max_length,
         rows=len(kept),
@@ -88,6 +89,15 @@ def fit_rows(rows: Sequence[Row], prompts: Prompts, max_length: int, split: str)
         suggested=suggested(given, max_length),
     )
     return Fitting(kept, samples, budget)
+
+
+def unknown_token(tokenizer: Any) -> int | None:
+    """Return the token of what a tokenizer does not know; None where there is none.
+
+    GPT-2 and its like know every byte, and name the token that begins and ends texts in its place.
+    """
+    unknown: int | None = tokenizer.unk_token_id
+    return None if unknown in (tokenizer.eos_token_id, tokenizer.bos_token_id) else unknown
 
 
 def _encoded(row: Row, prompts: Prompts) -> Sample:

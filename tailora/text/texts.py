@@ -9,7 +9,7 @@ from typing import Any
 
 from tailora.errors import DataError, RunError
 from tailora.files import Row, fingerprint
-from tailora.text.budget import Budget, Fitting, suggested
+from tailora.text.budget import Budget, Fitting, suggested, unknown_token
 from tailora.text.near import question
 from tailora.text.prompts import Sample
 
@@ -56,7 +56,7 @@ class Texts:
             for row, sample in zip(rows, whole, strict=True)
         ]
         given = [len(sample.tokens) for sample in whole]
-        unknown = self.tokenizer.unk_token_id
+        unknown = unknown_token(self.tokenizer)
         budget = Budget(
             max_length=longest,
             rows=len(samples),
