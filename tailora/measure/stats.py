@@ -117,6 +117,7 @@ def compare_means(
     higher_is_better: bool,
     groups: Sequence[Hashable] | None = None,
     binary: bool = False,
+    share: bool = False,
     seed: int = 0,
 ) -> Comparison:
     """Compare a per-row score, paired by position: the mean of d_i = tuned_i − base_i.
@@ -125,7 +126,8 @@ def compare_means(
     (see `_standard_error`); p comes from the exact McNemar test for `binary` scores, else from 10,000 sign
     flips of rows or of whole clusters (binary scores in clusters too, since McNemar assumes independent
     rows). One independent row has no interval. When all differences are equal the interval is that point, and
-    p decides; but for binary scores it is the exact one of `_unanimous_interval`.
+    p decides; but for binary scores it is the exact one of `_unanimous_interval`. Intervals of binary scores, and of a
+    `share` (each row 0 to 1), end at −1 and 1.
 
     Raises ValueError for no rows, unequal lengths, values that are not finite, or binary scores other than 0
     and 1.
@@ -139,9 +141,9 @@ def compare_means(
     clusters = int(members.max()) + 1
     difference = float(after.mean() - before.mean())
     low, high = _student_interval(difference, error, clusters)
-    if binary and low is not None and high is not None:
+    if (binary or share) and low is not None and high is not None:
         low, high = max(low, -1.0), min(high, 1.0)  # Student's t does not know that shares end there
-        if low == high:
+        if binary and low == high:
             low, high = _unanimous_interval(difference, clusters)
     if binary and groups is None:
         test, p_value = "exact McNemar", _mcnemar(gains)

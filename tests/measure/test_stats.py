@@ -227,6 +227,12 @@ def test_a_difference_of_shares_ends_at_100_points():
     assert found.low == -1 and -1 < found.difference < found.high
 
 
+def test_a_mean_of_shares_ends_at_100_points():
+    found = compare_means([0.0, 0.0], [0.1, 0.9], higher_is_better=True, share=True)
+    assert (found.low, found.high) == (-1, 1)
+    assert compare_means([0.0, 0.0], [0.1, 0.9], higher_is_better=True).high > 1
+
+
 def test_a_share_below_six_rows_is_never_called_detectable():
     quiet = [0] * 60
     least = compare_means(quiet, quiet, higher_is_better=True, binary=True).detectable
