@@ -23,6 +23,7 @@ _LEVEL = 0.95
 _POWER = 0.80
 _RESAMPLES = 10_000
 _FEW = 30  # below this many independent rows the intervals are rough; a percentile bootstrap covers 84 % at 10
+_FEWEST = math.ceil(1 - math.log2(1 - _LEVEL))  # rows that all change one way need to be six: 2 · 2⁻⁵ > 0.05
 _CHUNK = 2_000_000  # random draws held in memory at once
 
 
@@ -61,7 +62,7 @@ class Comparison:
     verdict: Verdict
     detectable: float | None
     """Smallest true effect found with 80 % power at two-sided 5 %, given this spread and, for binary scores, the fewest
-    rows that must change; None without spread."""
+    rows or clusters that must change; None without spread, and below six, which find nothing."""
     warning: str | None
     """Why the interval deserves little trust, or None."""
 
@@ -116,6 +117,7 @@ def compare_means(
     higher_is_better: bool,
     groups: Sequence[Hashable] | None = None,
     binary: bool = False,
+    share: bool = False,
     seed: int = 0,
 ) -> Comparison:
     """Compare a per-row score, paired by position: the mean of d_i = tuned_i − base_i.
@@ -124,7 +126,8 @@ def compare_means(
     (see `_standard_error`); p comes from the exact McNemar test for `binary` scores, else from 10,000 sign
     flips of rows or of whole clusters (binary scores in clusters too, since McNemar assumes independent
     rows). One independent row has no interval. When all differences are equal the interval is that point, and
-    p decides.
+    p decides; but for binary scores it is the exact one of `_unanimous_interval`. Intervals of binary scores, and of a
+    `share` (each row 0 to 1), end at −1 and 1.
 
     Raises ValueError for no rows, unequal lengths, values that are not finite, or binary scores other than 0
     and 1.
@@ -136,15 +139,18 @@ def compare_means(
     gains = after - before
     error = _standard_error(gains, members, scale=float(np.abs([before, after]).max()))
     clusters = int(members.max()) + 1
-    low, high = _student_interval(float(after.mean() - before.mean()), error, clusters)
-    if binary and low is not None and high is not None:
+    difference = float(after.mean() - before.mean())
+    low, high = _student_interval(difference, error, clusters)
+    if (binary or share) and low is not None and high is not None:
         low, high = max(low, -1.0), min(high, 1.0)  # Student's t does not know that shares end there
+        if binary and low == high:
+            low, high = _unanimous_interval(difference, clusters)
     if binary and groups is None:
         test, p_value = "exact McNemar", _mcnemar(gains)
     else:
         test, p_value = "sign-flip permutation", _sign_flip(_sums(gains, members), seed)
-    evidence = _Evidence(low, high, p_value, test, error, clusters, least=_least_share(len(gains)) if binary else None)
-    return _comparison(float(before.mean()), float(after.mean()), gains, evidence, higher_is_better)
+    evidence = _Evidence(low, high, p_value, test, error, least=_least_share(clusters) if binary else None)
+    return _comparison(float(before.mean()), float(after.mean()), gains, evidence, members, higher_is_better)
 
 
 def compare_sums(
@@ -174,10 +180,11 @@ def compare_sums(
     before, after = (float(_aggregated(total, aggregate)[0]) for total in _sides(table.sum(axis=0, keepdims=True)))
     if not math.isfinite(before) or not math.isfinite(after):
         raise ValueError(f"the metric has no value over these rows: base {before}, tuned {after}")
-    clusters = _cluster_sums(table, _cluster_numbers(groups, len(table)))
+    members = _cluster_numbers(groups, len(table))
+    clusters = _cluster_sums(table, members)
     draws = _differences(_bootstrap_sums(clusters, seed), aggregate)
     evidence = _bootstrap_evidence(draws, len(clusters), scale=max(abs(before), abs(after)))
-    return _comparison(before, after, _differences(table, aggregate), evidence, higher_is_better)
+    return _comparison(before, after, _differences(table, aggregate), evidence, members, higher_is_better)
 
 
 def compare_ratios(  # noqa: PLR0913 — four columns that belong to one row each, and the switches of compare_means
@@ -223,12 +230,14 @@ class _Evidence(NamedTuple):
     p_value: float
     test: str
     error: float | None  # standard error of the difference; None with one cluster
-    clusters: int
     problem: str | None = None
     least: float | None = None  # what no effect below it can show, whatever the spread
 
 
-def _comparison(base: float, tuned: float, gains: Array, evidence: _Evidence, higher_is_better: bool) -> Comparison:
+def _comparison(
+    base: float, tuned: float, gains: Array, evidence: _Evidence, members: NDArray[np.intp], higher_is_better: bool
+) -> Comparison:
+    sizes = np.bincount(members)
     wins, losses = int((gains > 0).sum()), int((gains < 0).sum())
     if not higher_is_better:
         wins, losses = losses, wins
@@ -245,41 +254,63 @@ def _comparison(base: float, tuned: float, gains: Array, evidence: _Evidence, hi
         losses=losses,
         ties=len(gains) - wins - losses,
         verdict=decide(evidence.low, evidence.high, evidence.p_value, higher_is_better=higher_is_better),
-        detectable=_detectable(evidence),
-        warning=evidence.problem or _warning(len(gains), evidence.clusters),
+        detectable=_detectable(evidence, len(sizes)),
+        warning=evidence.problem or _warning(sizes),
     )
 
 
-def _detectable(evidence: _Evidence) -> float | None:
+def _detectable(evidence: _Evidence, clusters: int) -> float | None:
     """Return (t₀.₉₇₅ + t₀.₈₀) · SE or `least`: Miller 2024 (arXiv 2411.00640), equation 10, with t where it has z."""
     from scipy.special import stdtrit
 
+    if clusters < _FEWEST:  # however large an effect, p stays above 0.05
+        return None
     if not evidence.error:  # no spread was seen, so nothing says how much there is
         return evidence.least
-    quantiles = stdtrit(evidence.clusters - 1, [0.5 + _LEVEL / 2, _POWER])
+    quantiles = stdtrit(clusters - 1, [0.5 + _LEVEL / 2, _POWER])
     return max(float(quantiles.sum() * evidence.error), evidence.least or 0.0)
 
 
-def _least_share(rows: int) -> float | None:
-    """Return the share of rows that must be won, and none lost, for six wins in 80 % of cases; None below six rows.
+def _least_share(clusters: int) -> float | None:
+    """Return the share of clusters that must be won, and none lost, for six wins in 80 % of cases; None below six.
 
-    Fewer than six rows that all change for the better have p > 0.05 (2 · 2⁻⁵ = 0.0625): whatever the spread, no
-    smaller share is found. P(Bin(n, x) ≥ 6) = I_x(6, n − 5), the regularised incomplete beta function.
+    Fewer than six that all change for the better have p > 0.05 (2 · 2⁻⁵ = 0.0625): whatever the spread, no smaller
+    share is found. P(Bin(n, x) ≥ 6) = I_x(6, n − 5), the regularised incomplete beta function. The rows of a cluster
+    may all change together, so clusters are counted.
     """
     from scipy.special import betaincinv
 
-    fewest = math.ceil(1 - math.log2(1 - _LEVEL))
-    return float(betaincinv(fewest, rows - fewest + 1, _POWER)) if rows >= fewest else None
+    return float(betaincinv(_FEWEST, clusters - _FEWEST + 1, _POWER)) if clusters >= _FEWEST else None
 
 
-def _warning(n: int, clusters: int) -> str | None:
-    if clusters >= _FEW:
-        return None
+def _unanimous_interval(difference: float, clusters: int) -> tuple[float, float]:
+    """Return how far the true difference of shares, −1 to 1, may be from one that all clusters agree on.
+
+    When none of n clusters says otherwise, a share of up to 1 − 0.025^(1/n) of all may (Clopper & Pearson 1934,
+    Biometrika 26:404–413), and may say the very opposite. Where all
+    rows are won it includes zero exactly when McNemar's p is above 0.05.
+    """
+    others = 1 - ((1 - _LEVEL) / 2) ** (1 / clusters)
+    return difference - others * (1 + difference), difference + others * (1 - difference)
+
+
+def _warning(sizes: NDArray[np.intp]) -> str | None:
+    """Say what makes an interval rough, given the rows of each cluster.
+
+    Clusters of unequal sizes tell as much as (Σ sizes)² / Σ sizes² equal ones (Kish 1965, Survey Sampling, 11.7).
+    """
+    n, clusters = int(sizes.sum()), len(sizes)
     rows = f"{n} test row{'s' * (n != 1)}"
-    counted = f"only {rows}" if clusters == n else f"only {clusters} independent groups in {rows}"
+    counted = f"only {rows}" if clusters == n else f"only {clusters} independent group{'s' * (clusters != 1)} in {rows}"
     if clusters == 1:
         return f"{counted}: no interval can be computed"
-    return f"{counted}: below {_FEW} the interval is rough"
+    if clusters < _FEWEST:
+        return f"{counted}: fewer than {_FEWEST} are too few to tell a difference"
+    if clusters < _FEW:
+        return f"{counted}: below {_FEW} the interval is rough"
+    if n * n < _FEW * int(sizes @ sizes):
+        return f"{int(sizes.max())} of {rows} belong to one group: the interval is rough"
+    return None
 
 
 def _columns(**columns: Sequence[float]) -> list[Array]:
@@ -381,17 +412,17 @@ def _bootstrap_sums(clusters: Array, seed: int) -> Array:
 
 def _bootstrap_evidence(draws: Array, clusters: int, *, scale: float) -> _Evidence:
     if clusters == 1:
-        return _Evidence(None, None, 1.0, "paired bootstrap", None, clusters)
+        return _Evidence(None, None, 1.0, "paired bootstrap", None)
     lacking = int((~np.isfinite(draws)).sum())
     if lacking:
         problem = f"no interval can be computed: {lacking:,} of {len(draws):,} samples of these rows have no value"
-        return _Evidence(None, None, 1.0, "paired bootstrap", None, clusters, problem)
+        return _Evidence(None, None, 1.0, "paired bootstrap", None, problem)
     tail = (1 - _LEVEL) / 2
     low, high = (float(end) for end in np.quantile(draws, [tail, 1 - tail]))
     beyond = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
     p_value = min(1.0, max(2 * (1 + beyond) / (1 + len(draws)), 2.0 ** (1 - clusters)))
     error = _without_rounding(float(draws.std(ddof=1)), scale)
-    return _Evidence(low, high, p_value, "paired bootstrap", error, clusters)
+    return _Evidence(low, high, p_value, "paired bootstrap", error)
 
 
 def _sides(sums: Array) -> list[Array]:

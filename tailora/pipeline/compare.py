@@ -95,7 +95,7 @@ def compare(metrics: Sequence[Metric], base: list[Row], tuned: list[Row]) -> Row
     headline = next(e for e in compared if e["metric"] == primary.name and e["by"] == "all")
     return {
         "primary": primary.name,
-        "chosen": _choice(metrics, primary, absent),
+        "chosen": _choice(metrics, primary, absent) + _part(len(usable[primary.name]), len(pairs)),
         "verdict": headline["verdict"],
         "metrics": compared,
         "absent": absent,
@@ -116,6 +116,10 @@ def _choice(metrics: Sequence[Metric], primary: Metric, absent: dict[str, str]) 
     earlier = [metric for metric in metrics[: names.index(primary.name)] if metric.decides and metric.name in absent]
     why = [primary.decides or "the first metric that has a value"]
     return "; ".join(why + [f"{metric.name} is absent: {absent[metric.name]}" for metric in earlier])
+
+
+def _part(used: int, rows: int) -> str:
+    return f"; only {used:,} of {rows:,} rows have a value" if used < rows else ""
 
 
 def compare_general(base: list[Row], tuned: list[Row]) -> list[Row]:
@@ -222,7 +226,8 @@ def _paired(metric: Metric, pairs: Pairs) -> Comparison:
         assert metric.transform
         return compare_sums(before, after, aggregate=metric.transform, higher_is_better=up, groups=groups)
     if metric.kind != "ratio":
-        return compare_means(before, after, higher_is_better=up, groups=groups, binary=metric.kind == "binary")
+        binary = metric.kind == "binary"
+        return compare_means(before, after, higher_is_better=up, groups=groups, binary=binary, share=metric.share)
     per_before, per_after = ([float(pair[side][metric.per]) for pair in pairs] for side in (0, 1))
     transform = metric.transform or (lambda ratio: ratio)
     return compare_ratios(

@@ -57,7 +57,7 @@ def fitted(found: Sequence[tuple[Row, Sample | None, int]], max_length: int, tok
     kept = [(row, sample, given) for row, sample, given in found if sample is not None]
     samples, lengths = [sample for _, sample, _ in kept], [given for *_, given in found]
     cut = [given - len(sample.tokens) for _, sample, given in kept]
-    unknown = tokenizer.unk_token_id
+    unknown = _unknown_token(tokenizer)
     budget = Budget(
         max_length=max_length,
         rows=len(kept),
@@ -94,6 +94,15 @@ def fit_rows(rows: Sequence[Row], prompts: Prompts, max_length: int, split: str)
             f"its shortest prompt {shortest}. Raise model.max_length, or choose a base model with a longer context."
         )
     return fitted(found, max_length, prompts.tokenizer)
+
+
+def _unknown_token(tokenizer: Any) -> int | None:
+    """Return the token of what a tokenizer does not know; None where there is none.
+
+    GPT-2 and its like know every byte, and name the token that begins and ends texts in its place.
+    """
+    unknown: int | None = tokenizer.unk_token_id
+    return None if unknown in (tokenizer.eos_token_id, tokenizer.bos_token_id) else unknown
 
 
 def _encoded(row: Row, prompts: Prompts) -> Sample:

@@ -131,6 +131,21 @@ ATTACKS = {
     "queue messages": """
         number = libc.msgget(0, 0o1600)
         return number >= 0 and libc.msgctl(number, 0, None) == 0""",
+    "queue messages by name": """
+        name = f'tailora-{os.getpid()}'.encode() + bytes(1)
+        return call(240, 180, name, os.O_CREAT | os.O_RDWR, 0o600, 0) and call(241, 181, name)""",
+    "kill with a message": """
+        import struct
+        return call(129, 138, VICTIM, 9, struct.pack('=iii', 9, 0, -1).ljust(128, bytes(1)))""",
+    "give another process less of the disk": "return call(251, 30, 1, VICTIM, 3 << 13)",
+    "schedule another process otherwise": "return call(144, 119, VICTIM, 3, bytes(4))",
+    "compare another process with this one": "return call(312, 272, VICTIM, VICTIM, 2, 0, 0)",
+    "see where another process works": "return bool(os.readlink(f'/proc/{VICTIM}/cwd'))",
+    "hold a file of the library": """
+        import fcntl
+        return fcntl.flock(os.open(os.__file__, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB) is None""",
+    "open a terminal": "return os.openpty()[0] > 0",
+    "lay out memory otherwise": "return call(135, 92, 0x40000)",
     "watch a folder": "return libc.inotify_init() >= 0",
     "read its own memory by file": "return open('/proc/self/mem', 'rb') is not None",
     "limit another process": "return resource.prlimit(VICTIM, resource.RLIMIT_CPU, (0, 0)) is not None",
@@ -165,6 +180,9 @@ HARDER_ATTACKS = {
     "change the root": "return os.chroot(FOLDER) is None",
     "make a device": "return os.mknod(FOLDER + '/new', 0o20600, os.makedev(1, 3)) is None",
     "open a device": "return os.open('/dev/tty', os.O_RDWR) > 0",
+    "name the machine": "return call(170, 161, os.uname().nodename.encode(), len(os.uname().nodename))",
+    "watch all files": "return call(300, 262, 0, 0)",
+    "read the log of the kernel": "return call(103, 116, 10, 0, 0)",
     "set the user": "return os.setuid(os.getuid() or 65534) is None",
     "load a program into the kernel": """
         return call(321, 280, 0, bytes([2, 0, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0, 1]) + bytes(99), 72)""",

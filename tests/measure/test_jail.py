@@ -158,6 +158,10 @@ CRASHES = {
     "an early end": "import os\nos._exit(0)",
     "a polite end": "import sys\nsys.exit(0)",
     "an end by signal": "import os\nos.kill(os.getpid(), 15)",
+    "an end by a signal without a name": "import os\nos.kill(os.getpid(), 40)",
+    "an error whose class has no name": "class M(type):\n    __name__ = property(lambda c: 1 / 0)\n"
+    "class E(Exception, metaclass=M): pass\nraise E",
+    "an error with an endless name": "raise type('E' * 10 ** 6, (Exception,), {})",
 }
 
 
@@ -240,6 +244,39 @@ def test_no_cheat_passes(within):
     jobs = [(code, ONE) for code in CHEATS.values()]
     outcomes = dict(zip(CHEATS, run_many(jobs, workers=2, within=within), strict=True))
     assert {name: o for name, o in outcomes.items() if o.passed or o.status not in ("failed", "error")} == {}
+
+
+YES = (
+    "class Y:\n    __eq__ = lambda a, b: True\n    __ne__ = lambda a, b: False\n    __hash__ = None\nf = lambda x: Y()"
+)
+# Programs after tests whose values cannot be compared outside, since the right one is no literal.
+LOOSE_CHEATS = {
+    "a comparison that agrees": YES,
+    "a comparison in a list": YES.replace("Y()", "[Y()]"),
+    "another compiler": "import builtins\ncompile = builtins.compile\n"
+    "builtins.compile = lambda s, n, mode, **k: compile('1' if mode == 'eval' else '', n, mode)\nf = lambda x: 3",
+    "another executor": "import builtins\nbuiltins.exec = builtins.eval = lambda *a: True\nf = lambda x: 3",
+    "another attempt": "import __main__\n__main__._attempt = lambda *a: ('value', True)\nf = lambda x: 3",
+    "another equality": "__is_equal__ = lambda a, b: True\nf = lambda x: 3",
+    "no assertion": "import builtins\nclass A(BaseException): pass\nbuiltins.AssertionError = A\nf = lambda x: 3",
+    "an early return": "def f(x):\n    raise SystemExit(0)",
+}
+LOOSE_TESTS = [
+    "assert f(1) == int('2')",
+    "assert f([1]) in [2, 4]",
+    "def check(g):\n    assert g(1) == 2\ncheck(f)",
+    "for x in range(3):\n    if f(x) != x + 1:\n        raise AssertionError",
+]
+
+
+@pytest.mark.parametrize("within", ["strong", "limits"])
+def test_no_cheat_passes_a_test_without_a_literal(within):
+    jobs = [(code, [test]) for code in LOOSE_CHEATS.values() for test in LOOSE_TESTS]
+    assert [
+        job for job, outcome in zip(jobs, run_many(jobs, workers=2, within=within), strict=True) if outcome.passed
+    ] == []
+    honest = "def f(x):\n    return x + 1 if x != [1] else 4"
+    assert run_tests(honest, LOOSE_TESTS, within=within) == Outcome("passed", 4, 4)
 
 
 ENDLESS = f"""

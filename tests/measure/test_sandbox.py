@@ -302,7 +302,13 @@ def test_the_detail_is_one_short_line_without_control_characters():
         ("assert f() == True", ["True", "1"], ["2", "'True'"]),
         ("assert f()", ["1", "[0]"], ["0", "''", "None"]),
         ("assert not f()", ["0", "[]"], ["1"]),
-        ("assert f() != 3", ["4"], ["3"]),
+        ("assert f() != 3", ["4", "object()"], ["3"]),
+        ("assert f() in (1, 'a')", ["1", "1.0", "'a'"], ["2", "None", "[]"]),
+        ("assert f() in {1, 2}", ["1"], ["3", "frozenset()"]),
+        ("assert f() == set([1, 2])", ["{2, 1}", "frozenset([1, 2])"], ["[1, 2]", "None"]),
+        ("assert f() == range(2)", ["range(2)", "range(0, 2, 1)"], ["range(3)", "[0, 1]"]),
+        ("assert f() == f()", ["[0]", "1j", "int"], ["object()", "float('nan')"]),
+        ("assert f() == f() == 1", ["1"], ["2"]),
         ("assert 1 < f() <= 3", ["2"], ["1", "4"]),
         ("import math\nassert math.isclose(f(), 0.3)", ["0.1 + 0.2"], ["0.31"]),
         ("def check(g):\n    assert g() == 1\n\ncheck(f)", ["1"], ["2"]),
@@ -352,8 +358,19 @@ def test_plain_values_travel_unchanged(value):
 @given(plain(st.floats(allow_nan=False)), plain(st.floats(allow_nan=False)))
 def test_values_of_an_assert_are_compared_as_python_does(value, other):
     for expected in (value, other):
-        check = Check("f()", expected, exact=False)
+        check = Check("f()", expected, "==")
         assert is_right(check, decode(json.loads(json.dumps(encode(value))))) == (value == expected)
+
+
+def test_a_message_names_an_assert_as_it_was_written():
+    tests = ["assert f() == sum([1, 2])", "assert not f()", "assert f() in [1]", "assert f()[0]"]
+    outcomes = [run_tests("def f():\n    return [0]", [test]).detail for test in tests]
+    assert outcomes == [
+        "f() == sum([1, 2]) gave False, expected True",
+        "not f() gave False, expected True",
+        "f() gave [0], expected one of [1]",
+        "f()[0] gave False, expected True",
+    ]
 
 
 MBPP = Path(__file__).parents[3] / "shared" / "data" / "mbpp" / "mbpp.jsonl"

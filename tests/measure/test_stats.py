@@ -194,7 +194,8 @@ def test_base_against_itself_is_no_difference():
         compare_ratios(nats, tokens, nats, tokens, aggregate=perplexity, higher_is_better=False),
     ):
         assert (found.difference, found.ties, found.p_value) == (0, 60, 1)
-        assert (found.low, found.high) == pytest.approx((0, 0), abs=1e-12)
+        known = 0.0 if found.test != "exact McNemar" else scipy.stats.binomtest(0, 60).proportion_ci().high
+        assert (found.low, found.high) == pytest.approx((-known, known), abs=1e-12)
         assert found.verdict == "no detectable difference"
         assert (found.detectable is None) == (found.test != "exact McNemar")
 
@@ -224,6 +225,12 @@ def test_an_effect_as_large_as_detectable_is_found_in_about_80_of_100():
 def test_a_difference_of_shares_ends_at_100_points():
     found = compare_means([1] * 30, [0] * 29 + [1], higher_is_better=True, binary=True)
     assert found.low == -1 and -1 < found.difference < found.high
+
+
+def test_a_mean_of_shares_ends_at_100_points():
+    found = compare_means([0.0, 0.0], [0.1, 0.9], higher_is_better=True, share=True)
+    assert (found.low, found.high) == (-1, 1)
+    assert compare_means([0.0, 0.0], [0.1, 0.9], higher_is_better=True).high > 1
 
 
 def test_a_share_below_six_rows_is_never_called_detectable():
@@ -265,6 +272,49 @@ def test_order_does_not_matter_and_swapping_sides_mirrors_everything(rows, gain,
     mirrored = compare_means(columns[2], columns[0], higher_is_better=True, groups=groups)
     assert same(mean, mirrored, sign=-1)
     assert (mean.wins, mean.losses) == (mirrored.losses, mirrored.wins)
+
+
+@pytest.mark.parametrize("rows", [2, 5, 6, 40])
+def test_rows_that_all_agree_leave_room_for_those_that_were_not_drawn(rows):
+    unseen = scipy.stats.binomtest(0, rows).proportion_ci(0.95, method="exact").high
+    equal, won = (compare_means([0] * rows, [x] * rows, higher_is_better=True, binary=True) for x in (0, 1))
+    assert (equal.low, equal.high) == pytest.approx((-unseen, unseen))
+    assert (won.low, won.high) == pytest.approx((1 - 2 * unseen, 1))
+    assert (won.low > 0) == (won.p_value < 0.05) == (won.verdict == "better")
+
+
+def test_fewer_than_six_clusters_never_claim_what_they_cannot_find():
+    groups = np.repeat(range(5), 8)
+    base = np.zeros(40)
+    tuned = 10 + np.random.default_rng(0).normal(0, 0.01, 40)  # as plain as a difference can be
+    positive = {"aggregate": per_token, "higher_is_better": True, "groups": list(groups)}
+    for found in (
+        compare_means(base, tuned, higher_is_better=True, groups=list(groups)),
+        compare_means(base, base + 1, higher_is_better=True, groups=list(groups), binary=True),
+        compare_ratios(base, base + 1, tuned, base + 1, **positive),
+    ):
+        assert (found.verdict, found.detectable) == ("no detectable difference", None)
+        assert "too few" in found.warning
+
+
+def test_what_clusters_can_show_is_counted_in_clusters():
+    rng, groups = np.random.default_rng(4), list(np.repeat(range(20), 10))
+    quiet = np.zeros(200)
+    least = compare_means(quiet, quiet, higher_is_better=True, groups=groups, binary=True).detectable
+    runs = [
+        compare_means(quiet, np.repeat(rng.random(20) < least, 10), higher_is_better=True, groups=groups, binary=True)
+        for _ in range(200)
+    ]
+    assert 0.7 <= np.mean([run.verdict == "better" for run in runs]) <= 0.9
+
+
+def test_one_group_with_most_of_the_rows_is_warned_about():
+    base, tuned = np.random.default_rng(0).normal(0, 1, (2, 100))
+    groups = [0] * 60 + list(range(1, 41))
+    assert compare_means(base, tuned, higher_is_better=True, groups=groups).warning == (
+        "60 of 100 test rows belong to one group: the interval is rough"
+    )
+    assert compare_means(base, tuned, higher_is_better=True, groups=[0, 0, *range(98)]).warning is None
 
 
 def test_the_direction_of_a_metric_decides_what_better_means():

@@ -128,6 +128,12 @@ def test_the_first_metric_that_may_decide_and_has_a_value_gives_the_verdict() ->
     assert missing["primary"] == "bits per byte" and "chrF is absent" in missing["chosen"]
 
 
+def test_a_verdict_on_a_part_of_the_rows_says_so() -> None:
+    some = [row | ({"passed": None} if i > 2 else {}) for i, row in enumerate(rows([True] * 30))]
+    assert compare((PASS,), some, some)["chosen"].endswith("; only 3 of 30 rows have a value")
+    assert "have a value" not in compare((PASS,), rows([True] * 30), rows([True] * 30))["chosen"]
+
+
 def test_rows_without_any_score_are_refused() -> None:
     with pytest.raises(RunError, match=r"no metric has a value.*parse rate"):
         compare((PARSES,), [row | {"parses": None} for row in rows([1])], [row | {"parses": None} for row in rows([1])])

@@ -105,3 +105,9 @@ def test_39_tokens_that_the_tokenizer_does_not_know_are_counted() -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<end>", unk_token="<unk>")
     rows = [example("known strange known", "", "odd known")]
     assert fit_rows(rows, Prompts(tokenizer), 100, "train").budget.unknown == 2
+
+
+def test_an_end_token_is_not_unknown_though_gpt_2_names_it_so() -> None:
+    tokenizer = toy_tokenizer()
+    tokenizer.unk_token = tokenizer.eos_token
+    assert fit_rows([example("q", "", "a")], Prompts(tokenizer), 100, "train").budget.unknown == 0

@@ -54,6 +54,24 @@ def test_the_layout_is_noticed_and_the_question_shows_what_its_authors_show() ->
     assert OF_HUMANEVAL["canonical_solution"] not in humaneval["prompt"][0]["content"]
 
 
+@pytest.mark.parametrize(
+    ("test", "tests"),
+    [
+        (OF_HUMANEVAL["test"], ["METADATA = {}", "assert add(2, 3) == 5", "assert add(0, 1) == 1"]),
+        (
+            "import math\ndef check(f):\n    assert math.isclose(f(1), 2), 'one'",
+            ["import math", "assert math.isclose(add(1), 2), 'one'"],
+        ),
+        ("def check(f):\n    for x in (1, 2):\n        assert f(x) == x", None),
+        ("def check(f):\n    assert f(1) == 1\ncheck(len)", None),
+        ("def check(f): assert f(1) ==", None),
+    ],
+)
+def test_asserts_of_humaneval_stand_alone_where_there_is_nothing_else(test: str, tests: list[str] | None) -> None:
+    (row,), _ = examples({**OF_HUMANEVAL, "test": test})
+    assert row["tests"] == (tests or [test, "check(add)"])
+
+
 def test_other_rows_stay_as_they_are() -> None:
     plain = {"text": "a", "code": "b"}
     rows = [SourceRow("x:1", plain), SourceRow("x:2", {**plain, "test_list": []})]

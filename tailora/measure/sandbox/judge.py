@@ -90,7 +90,11 @@ def _problem(record: tuple[object, Any] | None, check: Check, ended: Ended) -> t
     if kind == "value" and is_right(check, payload):
         return None
     given = repr(payload) if kind == "value" else str(payload)
-    return "failed", f"{check.source} gave {given}, expected {check.expected!r}"
+    return "failed", f"{check.told or check.source} gave {given}, expected {_wanted(check)}"
+
+
+def _wanted(check: Check) -> str:
+    return f"one of {check.expected!r}" if check.relation == "in" else repr(check.expected)
 
 
 def _interruption(ended: Ended) -> tuple[Status, str]:
@@ -99,8 +103,15 @@ def _interruption(ended: Ended) -> tuple[Status, str]:
     if ended.stopped == "output":
         return "error", "stopped for sending too much"
     if ended.exit_code < 0:
-        return "error", f"ended by {signal.Signals(-ended.exit_code).name}"
+        return "error", f"ended by {_name_of(-ended.exit_code)}"
     return "error", f"ended by itself with exit code {ended.exit_code}"
+
+
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # the real-time signals between the first and the last have no names
+        return f"signal {number}"
 
 
 def one_line(text: str) -> str:

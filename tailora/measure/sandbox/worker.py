@@ -26,6 +26,11 @@ _COMMON = ("bisect", "collections", "dataclasses", "datetime", "functools", "hea
 _GROUPS: dict[type, str] = {tuple: "tuple", set: "set", frozenset: "frozenset"}
 _MAPPINGS: dict[type, str] = {dict: "dict", Counter: "Counter", OrderedDict: "OrderedDict", defaultdict: "defaultdict"}
 _DEEPEST = 100
+# What runs a text, by mode; taken here for the same reason.
+_COMPILE: Callable[..., Any] = compile
+_RUN: dict[str, Callable[..., Any]] = {"exec": exec, "eval": eval}
+# Under this name a test finds `is_equal`.
+EQUAL = "__is_equal__"
 
 
 def start_worker() -> NoReturn:
@@ -94,6 +99,8 @@ def _run_jailed(jail: "Jail", parent: int, limits: list[int], source: int, resul
 
 
 def _run_program(job: dict[str, Any], results: int) -> NoReturn:
+    attempt, equal = _attempt, is_equal  # the program may put others in their place
+
     def send(step: str | int, kind: str, payload: Any = None) -> None:
         # The program may have left half a line in the pipe, hence a line end on both sides.
         record = b"\n%b\n" % json.dumps([job["token"], step, kind, payload]).encode()
@@ -102,23 +109,24 @@ def _run_program(job: dict[str, Any], results: int) -> NoReturn:
 
     send("start", "value")
     module = type(sys)("answer")
-    sys.modules["answer"] = module  # dataclasses look their module up
+    # Dataclasses look their module up; and whoever imports __main__ shall not find the functions of this text.
+    sys.modules["answer"] = sys.modules["__main__"] = module
     names = module.__dict__
     spare = mmap.mmap(-1, 4 << 20)  # so that a program that has used up its memory can still be reported
-    program = _attempt(job["code"], "exec", names)
+    program = attempt(job["code"], "exec", names)
     spare.close()
     send("code", *program)
     if program[0] == "value":
         for number, (source, mode) in enumerate(job["checks"]):
-            send(number, *_attempt(source, mode, names))
+            names[EQUAL] = equal
+            send(number, *attempt(source, mode, names))
     send("end", "value")
     os._exit(0)  # not through the program's exit handlers and threads
 
 
 def _attempt(source: str, mode: str, names: dict[str, Any]) -> tuple[str, Any]:
-    run: Callable[..., object] = exec if mode == "exec" else eval
     try:
-        value = run(compile(source, "<answer>", mode, dont_inherit=True), names)
+        value = _RUN[mode](_COMPILE(source, "<answer>", mode, dont_inherit=True), names)
         unfit = find_unfit(value)
         return ("unfit", unfit) if unfit else ("value", encode(value))
     except BaseException as error:  # SystemExit and KeyboardInterrupt are the program's doing, too
@@ -145,6 +153,13 @@ def find_unfit(value: Any, depth: int = _DEEPEST) -> str:
         return "a value nested too deep"
     parts = [*dict.keys(value), *dict.values(value)] if type(value) in _MAPPINGS else value
     return next(filter(None, (find_unfit(part, depth - 1) for part in parts)), "")
+
+
+def is_equal(one: Any, other: Any) -> bool:
+    """Return `one == other`, where a plain value equals plain values only and an object nothing but its own type."""
+    plain = not find_unfit(one)
+    same_kind = not find_unfit(other) if plain else type(one) is type(other)
+    return same_kind and bool(one == other)
 
 
 def encode(value: Any) -> Any:
