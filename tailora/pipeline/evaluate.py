@@ -190,14 +190,14 @@ def _ask(exam: _Exam, variant: str, pages: Journal) -> _Answered:
 
 def _readings(exam: _Exam, part: str, samples: list[Sample], pages: Journal) -> "list[Reading]":
     """Return what the model makes of each sample: its loss in nats, and the tokens that it found likeliest."""
-    from tailora.model.losses import micro_batches
+    from tailora.model.losses import reading_batches
     from tailora.tasks.generate import Reading
 
     numbers = {id(sample): number for number, sample in enumerate(samples)}
     known = pages.known(part)
 
     def batches() -> Iterator[dict[int, Reading]]:
-        for batch in micro_batches(exam.model, samples, exam.recipe.train.micro_tokens):
+        for batch in reading_batches(exam.model, samples, exam.recipe.train.micro_tokens):
             if any(numbers[id(sample)] not in known for sample in batch):
                 readings = exam.task.row_readings(exam.model, batch)
                 yield {numbers[id(sample)]: reading for sample, reading in zip(batch, readings, strict=True)}
