@@ -1,22 +1,24 @@
 """What a model loses on samples, token by token, on one of two paths.
 
 The plain path pads rows to one length and lets transformers and PEFT compute everything. The fast path packs rows
-without padding, computes LoRA layers as one node each, and the head only where a token is learned. Both give the same
-numbers; `choose_path` proves that on the model at hand before it takes the fast one.
+without padding, computes LoRA layers as one node each, and the head only where a token is learned. Without gradients
+it computes what rows begin with alike once. Both give the same numbers; `choose_path` proves that on the model at hand
+before it takes the fast one.
 """
 
 import contextlib
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from tailora.errors import ModelError
-from tailora.model.attention import Packing, packed_attention
+from tailora.model.attention import packed_attention
 from tailora.model.head import Head, read_tokens, token_losses
 from tailora.model.load import mixed_precision, without_adapter
 from tailora.model.lora import fuse_lora, trainable, unfuse_lora
-from tailora.text.batches import bucketed_batches, packed_batches, padded_batches
+from tailora.model.packing import Packed, pack, pack_shared
+from tailora.text.batches import bucketed_batches, packed_batches, padded_batches, shared_batches
 from tailora.text.prompts import Sample
+from tailora.text.stems import LEAST
 
 # How far losses and gradients of the two paths may lie apart, relative; rounding alone makes 1e-6 and 0.02.
 _MOST_APART = {"float32": 1e-3, "other": 0.1}
@@ -30,6 +32,8 @@ class Path(NamedTuple):
     why: str
     pads: bool = False
     """Whether rows of one forward pass are padded to one length."""
+    shares: bool = False
+    """Whether beginnings that rows have in common are computed once where no gradient is kept."""
 
 
 class TokenNats(NamedTuple):
@@ -45,7 +49,9 @@ class TokenNats(NamedTuple):
 
 def token_nats(model: Any, samples: Sequence[Sample]) -> TokenNats:
     """Return the loss of every learned token of `samples`, on the path chosen for `model`."""
-    return _fast(model, samples) if _is_fast(model) else _plain(model, samples)
+    if not _is_fast(model):
+        return _plain(model, samples)
+    return _shared(model, samples) if _shares(model) else _fast(model, samples)
 
 
 def micro_batches(model: Any, samples: Sequence[Sample], most_tokens: int) -> Iterator[list[Sample]]:
@@ -54,6 +60,16 @@ def micro_batches(model: Any, samples: Sequence[Sample], most_tokens: int) -> It
     if path.name == "plain":
         return padded_batches(samples, most_tokens)
     return (bucketed_batches if path.pads else packed_batches)(samples, most_tokens)
+
+
+def reading_batches(model: Any, samples: Sequence[Sample], most_tokens: int) -> Iterator[list[Sample]]:
+    """Cut `samples` like `micro_batches`, for reading without gradients: what is computed once counts once.
+
+    Rows that begin alike are in one batch, where they fit.
+    """
+    if path_of(model).shares:
+        return shared_batches(samples, most_tokens)
+    return micro_batches(model, samples, most_tokens)
 
 
 def choose_path(model: Any, wish: Literal["auto", "fast", "plain"]) -> Path:
@@ -66,7 +82,10 @@ def choose_path(model: Any, wish: Literal["auto", "fast", "plain"]) -> Path:
     why = 'train.path = "plain"' if wish == "plain" else _obstacle(model)
     if why and wish == "fast":
         raise not_fast(why)
-    path = Path("plain", why, pads=True) if why else Path("fast", unfused(*fuse_lora(model)))
+    if why:
+        path = Path("plain", why, pads=True)
+    else:
+        path = Path("fast", unfused(*fuse_lora(model)), shares=_sharing_is_exact(model))
     model.tailora_path = path
     return path
 
@@ -105,6 +124,12 @@ def _is_fast(model: Any) -> bool:
     return path.name == "fast" and not path.pads
 
 
+def _shares(model: Any) -> bool:
+    import torch
+
+    return path_of(model).shares and not torch.is_grad_enabled() and getattr(model, "tailora_prefix", None) is None
+
+
 def _plain(model: Any, samples: Sequence[Sample]) -> TokenNats:
     import torch
 
@@ -129,29 +154,6 @@ def pad_right(rows: list[list[Any]], filler: Any, device: Any) -> Any:
     return torch.tensor([row + [filler] * (width - len(row)) for row in rows], device=device)
 
 
-class Packed(NamedTuple):
-    """Samples laid one after another without padding."""
-
-    tokens: Any
-    positions: Any
-    packing: Packing
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the keyword arguments of a backbone, but for what it reads: tokens, or hidden states."""
-        return {"position_ids": self.positions[None], "use_cache": False, **self.packing.arguments()}
-
-
-def pack(samples: Sequence[Sample], device: Any) -> Packed:
-    """Lay the tokens of `samples` one after another."""
-    import torch
-
-    lengths = [len(sample.tokens) for sample in samples]
-    bounds = torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32)
-    tokens = torch.tensor([token for sample in samples for token in sample.tokens], device=device)
-    positions = torch.cat([torch.arange(length) for length in lengths]).to(device)
-    return Packed(tokens, positions, Packing(bounds.to(device), max(lengths)))
-
-
 def _fast(model: Any, samples: Sequence[Sample]) -> TokenNats:
     import torch
 
@@ -165,6 +167,23 @@ def _fast(model: Any, samples: Sequence[Sample]) -> TokenNats:
         return TokenNats(token_losses(head, hidden, packed.tokens[targets]), owner, None)
     nats, right = read_tokens(head, hidden, packed.tokens[targets])
     return TokenNats(nats, owner, right)
+
+
+def _shared(model: Any, samples: Sequence[Sample], least: int = LEAST) -> TokenNats:
+    """Compute without gradients, and what rows have in common from their beginning once."""
+    import torch
+
+    packed, places = pack_shared(samples, least)
+    learned = [torch.tensor(sample.flags()).nonzero()[:, 0] for sample in samples]
+    owner = torch.repeat_interleave(torch.tensor([len(found) for found in learned]))
+    targets = torch.cat([torch.tensor(s.tokens)[found] for s, found in zip(samples, learned, strict=True)])
+    before = torch.cat([place[found - 1] for place, found in zip(places, learned, strict=True)])
+    # Rows may also share what is learned: a token that follows the same tokens is weighed once.
+    head = _head(without_adapter(model))
+    names, which = torch.unique(before * len(head.weight) + targets, return_inverse=True)
+    hidden = _hidden(model, samples, packed)[names // len(head.weight)]
+    nats, right = read_tokens(head, hidden, names % len(head.weight))
+    return TokenNats(nats[which], owner, right[which])
 
 
 def _hidden(model: Any, samples: Sequence[Sample], packed: Packed) -> Any:
@@ -202,6 +221,23 @@ def _obstacle(model: Any) -> str:
     return why
 
 
+def _sharing_is_exact(model: Any) -> bool:
+    """Say whether rows that go on from one another's beginnings lose what each loses by itself, on a few short rows."""
+    import torch
+
+    if model.device.type != "cpu":  # its kernel attends to the rows' own tokens alone
+        return False
+    samples, training = _parting_rows(model), model.training
+    model.eval()
+    with torch.no_grad():
+        try:
+            apart = distance([_shared(model, samples, least=1).nats], [_fast(model, samples).nats])
+        except (NotImplementedError, KeyError, TypeError, ValueError):
+            apart = float("inf")
+    model.train(training)
+    return apart <= most_apart(model)
+
+
 def _structural_obstacle(base: Any) -> str:
     """Say what cannot be seen from a few short rows."""
     import torch
@@ -235,6 +271,14 @@ def _short_rows(model: Any) -> list[Sample]:
     size = without_adapter(model).get_input_embeddings().num_embeddings
     tokens = [(7919 * place + 13) % size for place in range(12)]
     return [Sample(tokens[:length], [(1, length)]) for length in (12, 5, 9)]
+
+
+def _parting_rows(model: Any) -> list[Sample]:
+    """Return rows that part after 12, 9 and 6 tokens, some in the order of those and some not."""
+    (longest, *_), size = _short_rows(model), without_adapter(model).get_input_embeddings().num_embeddings
+    tails = [[(104729 * place + 7 * tail) % size for place in range(5)] for tail in range(1, 4)]
+    rows = [longest.tokens[:length] + tail for length, tail in zip((6, 12, 9), tails, strict=True)]
+    return [Sample(row, [(1, len(row))]) for row in [*rows, longest.tokens]]
 
 
 def distance(actual: list[Any], expected: list[Any]) -> float:

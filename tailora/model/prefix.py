@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tailora.model.attention import packed_attention
-from tailora.model.losses import distance, micro_batches, most_apart, pack, path_of, probe, token_nats
+from tailora.model.losses import distance, micro_batches, most_apart, path_of, probe, token_nats
+from tailora.model.packing import pack
 from tailora.model.targets import layer_stack
 from tailora.text.prompts import Sample
 

@@ -33,14 +33,14 @@ class Variants:
 
     def readings(self, part: str, samples: Sequence[Sample], pages: Journal) -> "list[Reading]":
         """Return what the model makes of each sample: its loss in nats, and the tokens that it found likeliest."""
-        from tailora.model.losses import micro_batches
+        from tailora.model.losses import reading_batches
         from tailora.tasks.generate import Reading
 
         numbers = {id(sample): number for number, sample in enumerate(samples)}
         known = pages.known(part)
 
         def batches() -> Iterator[dict[int, Reading]]:
-            for batch in micro_batches(self.model, samples, self.recipe.train.micro_tokens):
+            for batch in reading_batches(self.model, samples, self.recipe.train.micro_tokens):
                 if any(numbers[id(sample)] not in known for sample in batch):
                     readings = self.task.row_readings(self.model, batch)
                     yield {numbers[id(sample)]: reading for sample, reading in zip(batch, readings, strict=True)}

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 
 from tailora.text.prompts import Sample
+from tailora.text.stems import branches, inputs
 
 _EVEN = 0.8
 
@@ -55,20 +56,45 @@ def bucketed_batches(samples: Sequence[Sample], most_tokens: int) -> Iterator[li
 def packed_batches(samples: Sequence[Sample], most_tokens: int) -> Iterator[list[Sample]]:
     """Cut samples into batches of at most `most_tokens` tokens, which are not padded.
 
-    The longest first, each goes where the least room is left after it (best-fit decreasing: at most 11/9 of the fewest
-    possible batches, and one; Johnson 1973). A sample longer than that makes a batch of its own.
+    A sample longer than that makes a batch of its own.
+    """
+    return _packed([([sample], len(sample.tokens)) for sample in samples], most_tokens)
+
+
+def shared_batches(samples: Sequence[Sample], most_tokens: int) -> Iterator[list[Sample]]:
+    """Cut samples into batches like `packed_batches`, in which those that begin alike are together as far as they fit.
+
+    What samples of a batch have in common from their beginning counts once.
+    """
+    families: list[tuple[list[int], int]] = []
+    for row, shared in branches([inputs(sample) for sample in samples]):
+        size = len(samples[row].tokens)
+        if shared and families[-1][1] + size - shared <= most_tokens:
+            rows, total = families[-1]
+            families[-1] = ([*rows, row], total + size - shared)
+        else:
+            families.append(([row], size))
+    families.sort(key=lambda family: min(family[0]))  # so that samples without kin are packed in their own order
+    return _packed([([samples[row] for row in rows], size) for rows, size in families], most_tokens)
+
+
+def _packed(families: Sequence[tuple[list[Sample], int]], most_tokens: int) -> Iterator[list[Sample]]:
+    """Cut families, which stay together, into batches of at most `most_tokens` tokens.
+
+    The largest first, each goes where the least room is left after it (best-fit decreasing: at most 11/9 of the fewest
+    possible batches, and one; Johnson 1973).
     """
     batches: list[list[Sample]] = []
     rooms: list[tuple[int, int]] = []  # room left and number of each batch, in order
-    for sample in sorted(samples, key=lambda s: -len(s.tokens)):
-        place = bisect.bisect_left(rooms, (len(sample.tokens), 0))
+    for members, size in sorted(families, key=lambda family: -family[1]):
+        place = bisect.bisect_left(rooms, (size, 0))
         if place < len(rooms):
             room, number = rooms.pop(place)
         else:
             room, number = most_tokens, len(batches)
             batches.append([])
-        batches[number].append(sample)
-        bisect.insort(rooms, (room - len(sample.tokens), number))
+        batches[number].extend(members)
+        bisect.insort(rooms, (room - size, number))
     yield from batches
 
 

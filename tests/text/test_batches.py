@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailora.text.batches import epoch_batches, even_parts, packed_batches, padded_batches
+from tailora.text.batches import epoch_batches, even_parts, packed_batches, padded_batches, shared_batches
 from tailora.text.prompts import Sample
 
 LENGTHS = st.lists(st.integers(1, 50), max_size=40)
@@ -40,7 +40,7 @@ def test_every_epoch_and_every_seed_has_an_order_of_its_own() -> None:
     assert len(orders) == 6
 
 
-@pytest.mark.parametrize("cut", [packed_batches, padded_batches])
+@pytest.mark.parametrize("cut", [packed_batches, padded_batches, shared_batches])
 @given(lengths=LENGTHS, budget=st.integers(1, 200))
 def test_micro_batches_hold_every_sample_once(cut: Any, lengths: list[int], budget: int) -> None:
     samples = samples_of(lengths)
@@ -78,6 +78,19 @@ def test_packed_batches_stay_within_the_budget_and_are_opened_only_when_no_earli
 def test_packed_batches_are_near_the_fewest_possible(lengths: list[int], budget: int) -> None:
     count = len(list(packed_batches(samples_of(lengths), budget)))
     assert count <= 2 * sum(lengths) / budget + 1  # two batches in a row are more than one budget full
+
+
+@given(LENGTHS, st.integers(1, 200))
+def test_rows_that_have_nothing_in_common_are_batched_as_without_sharing(lengths: list[int], budget: int) -> None:
+    samples = samples_of(lengths)
+    assert list(shared_batches(samples, budget)) == list(packed_batches(samples, budget))
+
+
+@given(st.integers(2, 60), st.integers(100, 300))
+def test_what_rows_of_a_batch_begin_with_counts_once(count: int, budget: int) -> None:
+    samples = [Sample([1] * 40 + [number, 2], [(40, 42)]) for number in range(count)]
+    batches = list(shared_batches(samples, budget))
+    assert len(batches) == -(-count // ((budget - 40) // 2))
 
 
 @given(lengths=st.lists(st.integers(1, 300), max_size=40), count=st.integers(1, 5))
