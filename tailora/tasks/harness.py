@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tailora import machine
-from tailora.errors import DataError, RunError, did_you_mean
+from tailora.errors import DataError, RunError, TailoraError, did_you_mean
 from tailora.files import Row, fingerprint
 from tailora.model.decode import Limits
 from tailora.run import tell
@@ -75,18 +75,13 @@ class Harness:
         return chosen
 
     def _rows_of(self, name: str) -> list[Row]:
-        return [
-            {
-                "id": f"{leaf}/{number}",
-                "where": f"{leaf}:{number}",
-                "name": _short(name),
-                "task": leaf,
-                "number": number,
-            }
-            | _texts(task, doc)
-            for leaf, task in self._tasks(name).items()
-            for number, doc in enumerate(task.eval_docs)
-        ]
+        tasks, rows = self._tasks(name), []
+        with _contained(f"{PREFIX}{name}", "read"):
+            for leaf, task in tasks.items():
+                for number, doc in enumerate(task.eval_docs):
+                    place = {"id": f"{leaf}/{number}", "where": f"{leaf}:{number}", "task": leaf, "number": number}
+                    rows.append({**place, "name": _short(name), **_texts(task, doc)})
+        return rows
 
     def _tasks(self, name: str) -> dict[str, Any]:
         if not self._loaded:
@@ -107,7 +102,7 @@ class Harness:
         for task in tasks.values():
             task.set_fewshot_seed(seed=_FEWSHOT_SEED)
         samples, screen = {leaf: sorted(chosen) for leaf, chosen in numbers.items()}, sys.stderr
-        with _quiet():
+        with _contained(self.source, "ask or score"):
             lm = harness_model(model, tokenizer, limits, asked, screen)
             results = lm_eval.evaluate(lm, {"tasks": tasks}, samples=samples, bootstrap_iters=0)
         return results, lm.counted
@@ -213,23 +208,16 @@ def _load(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     from lm_eval.tasks import TaskManager
 
     tell("evaluate", f"loading {', '.join(names)}, as lm-evaluation-harness {machine.version('lm_eval')} has them")
-    with _quiet():
+    listed = f"{PREFIX}{','.join(names)}"
+    with _contained(listed, "load"):
         manager = TaskManager(include_defaults=not all(map(_is_file, names)))
         unknown = [name for name in names if not _is_file(name) and name not in manager.task_index]
         if unknown:
             raise DataError(
-                f"lm_eval:{unknown[0]}: the harness has no such task{did_you_mean(unknown[0], manager.all_tasks)}; "
+                f"{PREFIX}{unknown[0]}: the harness has no such task{did_you_mean(unknown[0], manager.all_tasks)}; "
                 "`lm-eval ls tasks` lists them, and a task of your own is named by its file, such as mine.yaml."
             )
-        try:
-            return {name: _prepared(manager.load([name])["tasks"]) for name in names}
-        except DataError:
-            raise
-        except Exception as error:  # the harness and the clients below it have errors of their own, for one fact
-            raise DataError(
-                f"lm_eval:{','.join(names)}: the harness cannot load this: {_first_line(error)}. Most tasks read their "
-                "data from the hub once; a task in a file may read files that lie here."
-            ) from error
+        return {name: _prepared(manager.load([name])["tasks"]) for name in names}
 
 
 def _prepared(tasks: dict[str, Any]) -> dict[str, Any]:
@@ -246,24 +234,46 @@ def _prepared(tasks: dict[str, Any]) -> dict[str, Any]:
     return tasks
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().strip("'\"")
-    return text.splitlines()[0][:200].rstrip(".") if text else type(error).__name__
+class _Told(logging.Handler):
+    """Keeps what a logger says of errors."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the harness and its data sets from writing to the screen; what we show there goes on."""
-    loggers = [logging.getLogger(name) for name in ("lm_eval", "lm_eval.api", "datasets", "huggingface_hub")]
-    before = [logger.level for logger in loggers]
+def _contained(source: str, what: str) -> Iterator[None]:
+    """Keep the harness from writing to the screen, and from running metrics that are programs from the hub.
+
+    What the harness, the text of a task and the clients of its data raise becomes one paragraph.
+    """
+    import evaluate.config as remote
+
+    told, loggers = _Told(), [logging.getLogger(name) for name in ("lm_eval", "datasets", "huggingface_hub")]
+    before = [(logger.handlers, logger.propagate) for logger in loggers]
+    offline, remote.HF_EVALUATE_OFFLINE = remote.HF_EVALUATE_OFFLINE, True
     for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
+        logger.handlers, logger.propagate = [told], False
     try:
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
             yield
+    except (TailoraError, RuntimeError, MemoryError):  # the last two are the engine's
+        raise
+    except Exception as error:
+        said = [line for text in (*told.lines[-1:], str(error)) for line in text.strip().strip("'\"").splitlines()[:1]]
+        raise DataError(
+            f"{source}: the harness cannot {what} this: {type(error).__name__}: {' — '.join(said)[:400]}. Most tasks "
+            "read their data from the hub once; a task in a file may read files that lie here. Metrics from the hub are "
+            "not run."
+        ) from error
     finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+        remote.HF_EVALUATE_OFFLINE = offline
+        for logger, (handlers, propagate) in zip(loggers, before, strict=True):
+            logger.handlers, logger.propagate = handlers, propagate
 
 
 def _texts(task: Any, doc: Any) -> Row:

@@ -261,4 +261,12 @@ def test_what_cannot_be_asked_is_said(trained: Path, tasks: Path, make_recipe: M
     (tasks / "broken.yaml").write_text((tasks / "say.yaml").read_text().replace("rows.jsonl", "gone.jsonl"))
     with pytest.raises(DataError, match="the harness cannot load this"):
         ask(named(tasks, "broken"))
+    (tasks / "strange.yaml").write_text((tasks / "say.yaml").read_text().replace("metric: exact_match", "metric: sari"))
+    with pytest.raises(DataError, match=r"sari not found in the evaluate library.*Metrics from the hub are not run"):
+        ask(named(tasks, "strange"))
+    (tasks / "wrong.yaml").write_text(
+        (tasks / "pick.yaml").read_text().replace("doc_to_choice: ", "doc_to_choice: nothing")
+    )
+    with pytest.raises(DataError, match="the harness cannot load this: SyntaxError"):
+        ask(named(tasks, "wrong"))
     assert not (trained / "evaluate-on" / "refused" / "evaluate").exists()
