@@ -267,8 +267,8 @@ def _contained(source: str, what: str) -> Iterator[None]:
         said = [line for text in (*told.lines[-1:], str(error)) for line in text.strip().strip("'\"").splitlines()[:1]]
         raise DataError(
             f"{source}: the harness cannot {what} this: {type(error).__name__}: {' — '.join(said)[:400]}. Most tasks "
-            "read their data from the hub once; a task in a file may read files that lie here. Metrics from the hub are "
-            "not run."
+            "read their data from the hub once; a task in a file may read files that lie here. Metrics from the hub are"
+            " not run."
         ) from error
     finally:
         remote.HF_EVALUATE_OFFLINE = offline
