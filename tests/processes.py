@@ -3,12 +3,20 @@
 import multiprocessing
 import os
 import resource
+import shutil
+import signal
 import socket
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
+from tailora.recipe import Recipe, describe_recipe
+
+LOG, JOURNAL = "train.partial/log.jsonl", "evaluate.partial/journal.jsonl"  # of stages that have not finished
 _LOADED_ONCE = [
     "transformers.models.llama.modeling_llama",
     "peft",
@@ -62,3 +70,80 @@ def _be_tailora(words: tuple[str, ...], output: Path, largest_file: int | None, 
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
     sys.argv = ["tailora", *words]
     main()
+
+
+@dataclass
+class Bench:
+    """Runs of one recipe, each in a folder of its own where the data is already prepared."""
+
+    folder: Path
+    recipe: Path
+    prepared: Path
+
+    @classmethod
+    def of(cls, recipe: Recipe, folder: Path) -> "Bench":
+        """Write the recipe and prepare its data in `folder`."""
+        from tailora.pipeline import prepare
+
+        (folder / "toy.toml").write_text(describe_recipe(recipe))
+        prepare(recipe, folder / "prepared")
+        return cls(folder, folder / "toy.toml", folder / "prepared")
+
+    def new_run(self, name: str) -> Path:
+        """Return the folder of a new run, to be trained."""
+        return shutil.copytree(self.prepared, self.folder / name) / "toy"
+
+    def line(self, run: Path, verb: str = "train") -> tuple[str, ...]:
+        """Return the words after `tailora`."""
+        return (verb, str(self.recipe), "--runs", str(run.parent))
+
+    def start(self, run: Path, *words: str, verb: str = "train", **limits: Any) -> ForkServerProcess:
+        """Start the command on `run`; what it says goes to out.txt beside it."""
+        return start_tailora(*self.line(run, verb), *words, output=run.parent / "out.txt", **limits)
+
+    def start_together(self, run: Path, count: int, *words: str, **how: Any) -> list[ForkServerProcess]:
+        """Start `tailora train` on `run` in so many processes; what they say goes to out.0, out.1, … beside it."""
+        return start_together(count, *self.line(run), *words, output=run.parent / "out", **how)
+
+    def finish(self, run: Path, *words: str, **how: Any) -> tuple[int, str]:
+        """Let the command run to its end; returns its exit code and what it said."""
+        (code,) = exit_codes([self.start(run, *words, **how)])
+        return code, (run.parent / "out.txt").read_text()
+
+    def finish_together(self, run: Path, count: int, *words: str, **how: Any) -> tuple[list[int], str]:
+        """Let so many processes run to their end; returns their exit codes and what they said."""
+        return exit_codes(self.start_together(run, count, *words, **how)), output_of(run)
+
+    def interrupted(self, name: str, rows: int = 8, count: int = 1, words: Sequence[str] = ()) -> Path:
+        """Return a run whose training, in `count` processes, was killed when so many rows stood in its log."""
+        run = self.new_run(name)
+        processes = [self.start(run, *words)] if count == 1 else self.start_together(run, count, *words)
+        await_lines(processes, run / LOG, rows)
+        for process in processes:
+            process.kill()
+            process.join(60)
+        assert processes[0].exitcode == -signal.SIGKILL and not (run / "train").exists(), output_of(run)
+        return run
+
+
+def exit_codes(processes: Sequence[Any]) -> list[int]:
+    """Wait for the processes to end; returns the exit code of each."""
+    for process in processes:
+        process.join(60)
+    return [process.exitcode for process in processes]
+
+
+def output_of(run: Path) -> str:
+    """Return what all processes on `run` have said."""
+    return "".join(path.read_text() for path in sorted(run.parent.glob("out.*")))
+
+
+def lines_in(file: Path) -> int:
+    """Return how many whole lines stand in a file that is being written; 0 where there is none yet."""
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def await_lines(processes: Sequence[Any], file: Path, count: int) -> None:
+    """Wait until so many lines stand in a file, or a process has ended."""
+    while lines_in(file) < count and all(process.is_alive() for process in processes):
+        time.sleep(0.001)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tailora.recipe import built_in_recipes, load_recipe
+from tests.rows import write
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -61,7 +62,7 @@ def workplace(tmp_path: Path) -> Path:
     """Put a small recipe and its rows where the command runs."""
     rows = [{"question": f"What is {i} plus {i}?", "answer": f"{i + i}", "note": i} for i in range(40)]
     for name, count in (("rows.jsonl", 40), ("few.jsonl", 3)):
-        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows[:count]))
+        write(tmp_path / name, rows[:count])
     (tmp_path / "cut.jsonl").write_text(json.dumps(rows[0]) + '\n{"question": "W')
     (tmp_path / "empty").mkdir()
     (tmp_path / "small.toml").write_text(SMALL)
@@ -174,7 +175,7 @@ def test_show_data_prints_the_card_and_prepares_first(tailora: Command, workplac
 def test_show_row_prints_what_the_model_reads_and_learns_unbroken(tailora: Command, workplace: Path) -> None:
     long = [" ".join(f"word{i}x{k}" for k in range(60)) for i in range(40)]  # near questions would be one group
     rows = [{"question": f"{words} {i}?", "answer": f"[bold]{i}[/] {words}"} for i, words in enumerate(long)]
-    (workplace / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write(workplace / "rows.jsonl", rows)
     done = tailora("show", "row", "small.toml", "3")
     assert done.returncode == 0, done.stderr
     prepared = (workplace / "runs" / "small" / "prepare" / "train.jsonl").read_text().splitlines()

@@ -1,6 +1,5 @@
 """A small data set, a toy base model, and one finished run that the tests of this folder read."""
 
-import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -8,12 +7,15 @@ from typing import Any
 
 import pytest
 
-from tailora.pipeline import run
+from tailora.files import Row
+from tailora.pipeline import prepare, run
 from tailora.recipe import Recipe, parse_recipe
+from tailora.text.split import Splits
+from tests.rows import read, write
 from tests.toys import save_toy
 
 
-def write_rows(path: Path, count: int = 60) -> Path:
+def write_rows(path: Path, count: int = 60) -> None:
     """Write questions whose answers are programs with tests, in six families."""
     numbers = random.Random(0)
     rows = []
@@ -33,8 +35,7 @@ def write_rows(path: Path, count: int = 60) -> Path:
                 "tests": [{"input": f"{kind}{i}(1)", "expected": 1 + step}],
             }
         )
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    write(path, rows)
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +51,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def make_recipe(workshop: Path) -> Callable[..., Recipe]:
-    """Return a function from changed keys ("train.lr"=…) to a small recipe."""
+    """Return a function from changed keys ("train.lr"=…) and sections to a small recipe."""
 
     def make(**changes: Any) -> Recipe:
         values: dict[str, Any] = {
@@ -63,10 +64,7 @@ def make_recipe(workshop: Path) -> Callable[..., Recipe]:
         }
         for key, value in changes.items():
             section, _, name = key.partition(".")
-            if name:
-                values[section] = {**values[section], name: value}
-            else:
-                values[key] = value
+            values[section] = {**values.get(section, {}), name: value} if name else value
         return parse_recipe(values)
 
     return make
@@ -77,3 +75,22 @@ def finished(make_recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPa
     """Return the folder of a finished run of the plain recipe."""
     root = tmp_path_factory.mktemp("runs")
     return run(make_recipe(), root).parents[1]
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Callable[..., tuple[Splits, Row]]:
+    """Return a function from named lists of rows and keys of `data` to the splits and the card of a run."""
+    number = iter(range(100))
+
+    def make(files: dict[str, list[Row]], task: str = "generate", **data: Any) -> tuple[Splits, Row]:
+        for name, rows in files.items():
+            write(tmp_path / name, rows)
+        keys = {
+            key: str(tmp_path / value) if isinstance(value, str) and value.partition("#")[0] in files else value
+            for key, value in data.items()
+        }
+        asked = parse_recipe({"name": f"run-{next(number)}", "task": task, "data": keys})
+        splits = prepare(asked, tmp_path / "runs")
+        return splits, read(tmp_path / "runs" / asked.name / "prepare" / "card.json")
+
+    return make

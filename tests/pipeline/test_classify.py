@@ -1,13 +1,12 @@
 """A whole run on labelled texts: what the files say is true, and every key of labels has an effect."""
 
 import hashlib
-import json
 import random
 import shutil
 import signal
-import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,9 @@ from tailora.errors import RecipeError, RunError
 from tailora.pipeline import evaluate, prepare, run, train
 from tailora.pipeline.prepare import count_tokens, seen_by_model
 from tailora.pipeline.words import headline, training_lines
-from tailora.recipe import Recipe, describe_recipe, parse_recipe
-from tests.processes import start_tailora
+from tailora.recipe import Recipe, describe_recipe
+from tests.processes import JOURNAL, await_lines, lines_in, start_tailora
+from tests.rows import read, write
 from tests.toys import save_toy
 
 MakeRecipe = Callable[..., Recipe]
@@ -35,7 +35,7 @@ WORDS = {
 }
 
 
-def write_texts(path: Path, count: int = 90) -> Path:
+def write_texts(path: Path, count: int = 90) -> None:
     """Write texts of three labels, a word of the label among words of none; labels also as numbers from 1."""
     numbers, rows = random.Random(0), []
     for i in range(count):
@@ -43,8 +43,7 @@ def write_texts(path: Path, count: int = 90) -> Path:
         text = " ".join(f"w{numbers.randrange(300)}" for _ in range(3))
         words = f"{numbers.choice(WORDS[label])} {numbers.choice(WORDS[label])} {text}"
         rows.append({"text": words, "label": label, "number": i % 3 + 1, "even": str(i % 2)})
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    write(path, rows)
 
 
 @pytest.fixture(scope="module")
@@ -56,34 +55,22 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def make(place: Path) -> MakeRecipe:
+def make(place: Path, make_recipe: MakeRecipe) -> MakeRecipe:
     """Return a function from changed keys ("train.lr"=…) to a small recipe."""
-
-    def made(**changes: Any) -> Recipe:
-        values: dict[str, Any] = {
-            "name": "texts",
-            "task": "classify",
-            "data": {"source": str(place / "texts.jsonl"), "val": 0.2, "test": 0.2},
-            "model": {"base": str(place / "toy"), "dtype": "float32", "max_length": 64},
-            "lora": {"rank": 4},
-            "train": {"epochs": 10, "lr": 1e-2, "batch_size": 8},
-        }
-        for key, value in changes.items():
-            section, _, name = key.partition(".")
-            values[section] = {**values.get(section, {}), name: value}
-        return parse_recipe(values)
-
-    return made
+    return partial(
+        make_recipe,
+        name="texts",
+        task="classify",
+        data={"source": str(place / "texts.jsonl"), "val": 0.2, "test": 0.2},
+        model={"base": str(place / "toy"), "dtype": "float32", "max_length": 64},
+        train={"epochs": 10, "lr": 1e-2, "batch_size": 8},
+        evaluate={},
+    )
 
 
 @pytest.fixture(scope="module")
 def trained(make: MakeRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(make(), tmp_path_factory.mktemp("runs")).folder
-
-
-def read(path: Path) -> Any:
-    text = path.read_text("utf-8")
-    return [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else json.loads(text)
 
 
 def test_the_loss_falls_below_that_of_chance(trained: Path) -> None:
@@ -246,23 +233,18 @@ def test_kills_change_no_number(make: MakeRecipe, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(whole, tmp_path / "killed" / "texts"))
     evaluate(make(**slow), whole.parent)
     (tmp_path / "slow.toml").write_text(describe_recipe(make(**slow)))
-    journal, killed = folder / "evaluate.partial" / "journal.jsonl", 0
-
-    def pages() -> int:
-        return journal.read_bytes().count(b"\n") if journal.exists() else 0
-
+    journal, killed = folder / JOURNAL, 0
     while True:
         words = ("evaluate", str(tmp_path / "slow.toml"), "--runs", str(folder.parent))
-        process, before = start_tailora(*words, output=tmp_path / "out.txt"), pages()
-        while killed < 3 and process.is_alive() and pages() < before + 4:
-            time.sleep(0.001)
+        process, before = start_tailora(*words, output=tmp_path / "out.txt"), lines_in(journal)
         if killed < 3:
+            await_lines([process], journal, before + 4)
             process.kill()
         process.join(60)
         if process.exitcode != -signal.SIGKILL:
             break
         killed += 1
-        assert pages() > before
+        assert lines_in(journal) > before
     assert process.exitcode == 0 and killed >= 2, (tmp_path / "out.txt").read_text()
     assert "computed before" in (tmp_path / "out.txt").read_text()
     for file in ("base/predictions.jsonl", "tuned/predictions.jsonl", "probe/predictions.jsonl", "comparison.json"):

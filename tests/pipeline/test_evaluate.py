@@ -23,21 +23,12 @@ from tailora.pipeline import evaluate
 from tailora.pipeline.outside import evaluate_adapter, evaluate_on, lines_about, recipe_of_adapter, recipe_on
 from tailora.pipeline.words import headline
 from tailora.recipe import Recipe, describe_recipe
-from tests.processes import start_tailora
+from tests.processes import JOURNAL, await_lines, lines_in, start_tailora
+from tests.rows import read, write
 from tests.toys import save_toy
 
 MakeRecipe = Callable[..., Recipe]
 RESULTS = [f"{variant}/{file}" for variant in ("base", "tuned") for file in ("predictions.jsonl", "general.jsonl")]
-
-
-def read(path: Path) -> Any:
-    text = path.read_text("utf-8")
-    return [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else json.loads(text)
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    return str(path)
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -65,16 +56,6 @@ def start(run: Path, recipe: Path, *words: str) -> Any:
     return start_tailora("evaluate", str(recipe), "--runs", str(run.parent), *words, output=run.parent / "out.txt")
 
 
-def pages(run: Path) -> int:
-    path = run / "evaluate.partial" / "journal.jsonl"
-    return path.read_bytes().count(b"\n") if path.exists() else 0
-
-
-def await_pages(process: Any, run: Path, count: int) -> None:
-    while pages(run) < count and process.is_alive():
-        time.sleep(0.001)
-
-
 @pytest.fixture
 def slow_recipe(make_recipe: MakeRecipe, tmp_path: Path) -> Path:
     (tmp_path / "slow.toml").write_text(describe_recipe(make_recipe(**SLOW)))
@@ -96,14 +77,14 @@ def test_kills_at_random_instants_change_no_number(trained: Path, slow_recipe: P
     while True:
         process = start(trained, slow_recipe)
         if killed < 6:
-            await_pages(process, trained, pages(trained) + numbers.randrange(2, 12))
+            await_lines([process], trained / JOURNAL, lines_in(trained / JOURNAL) + numbers.randrange(2, 12))
             time.sleep(numbers.uniform(0, 0.01))
             process.kill()
         process.join(60)
         if process.exitcode != -signal.SIGKILL:
             break
         killed += 1
-        seen.append(pages(trained))
+        seen.append(lines_in(trained / JOURNAL))
     assert process.exitcode == 0, (trained.parent / "out.txt").read_text()
     assert killed >= 4 and seen == sorted(set(seen))  # every start went further than the one before
     assert digests(trained / "evaluate") == whole
@@ -113,7 +94,7 @@ def test_kills_at_random_instants_change_no_number(trained: Path, slow_recipe: P
 
 def interrupted(trained: Path, recipe: Path, sent: signal.Signals = signal.SIGKILL) -> Any:
     process = start(trained, recipe)
-    await_pages(process, trained, 8)
+    await_lines([process], trained / JOURNAL, 8)
     os.kill(process.pid, sent)
     process.join(60)
     return process

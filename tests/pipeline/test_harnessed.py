@@ -1,6 +1,5 @@
 """Tasks of lm-evaluation-harness give the scores that its own backend for transformers gives, base and tuned."""
 
-import json
 import shutil
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from tailora.pipeline.outside import evaluate_adapter, evaluate_on, lines_about,
 from tailora.pipeline.words import headline
 from tailora.recipe import Recipe, describe_recipe
 from tests.processes import start_tailora
+from tests.rows import read, write
 
 MakeRecipe = Callable[..., Recipe]
 COMMON = "dataset_path: json\ndataset_kwargs: {{data_files: {{test: {rows}}}, cache_dir: {cache}}}\ntest_split: test\n"
@@ -55,11 +55,6 @@ metric_list: [{metric: word_perplexity}, {metric: bits_per_byte}]
 }
 
 
-def read(path: Path) -> Any:
-    text = path.read_text("utf-8")
-    return [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else json.loads(text)
-
-
 @pytest.fixture(scope="module")
 def trained(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of a finished run."""
@@ -81,7 +76,7 @@ def tasks(trained: Path) -> Path:
     for place, row in enumerate(rows):
         row["choices"] = row["choices"][-(place % 3) :] + row["choices"][: -(place % 3)]
         row["right"] = place % 3
-    (trained / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write(trained / "rows.jsonl", rows)
     head = COMMON.format(rows=trained / "rows.jsonl", cache=trained / "cache")
     for name, text in TASKS.items():
         (trained / f"{name}.yaml").write_text(f"task: {name}\n{head}{text}")

@@ -1,6 +1,5 @@
 """Every method goes through the same recipe, to the same comparison."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,14 +8,9 @@ import pytest
 
 from tailora.pipeline import evaluate
 from tailora.recipe import Recipe
+from tests.rows import read
 
 MakeRecipe = Callable[..., Recipe]
-
-
-def read(path: Path) -> Any:
-    if path.suffix == ".jsonl":
-        return [json.loads(line) for line in path.read_text().splitlines()]
-    return json.loads(path.read_text())
 
 
 @pytest.mark.parametrize(

@@ -14,40 +14,15 @@ import pytest
 
 from tailora.errors import DataError
 from tailora.files import Row
-from tailora.pipeline import prepare
-from tailora.recipe import parse_recipe
 from tailora.text.split import Splits
+from tests.rows import sentence, write
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
-WORDS = ["list", "rows", "sort", "count", "word", "split", "answer", "with", "for", "train", "test", "of"]
-
-
-def sentence(numbers: random.Random, words: int = 30) -> str:
-    return " ".join(numbers.choice(WORDS) + str(numbers.randrange(50)) for _ in range(words))
 
 
 def rows_of(count: int, seed: int = 0, **columns: Any) -> list[Row]:
     numbers = random.Random(seed)
     return [{"question": sentence(numbers), "answer": sentence(numbers), **columns} for _ in range(count)]
-
-
-@pytest.fixture
-def prepared(tmp_path: Path) -> Callable[..., tuple[Splits, Row]]:
-    """Return a function from named lists of rows and keys of `data` to the splits and the card of a run."""
-    number = iter(range(100))
-
-    def make(files: dict[str, list[Row]], **data: Any) -> tuple[Splits, Row]:
-        for name, rows in files.items():
-            (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-        keys = {
-            key: str(tmp_path / value) if isinstance(value, str) and value.partition("#")[0] in files else value
-            for key, value in data.items()
-        }
-        recipe = parse_recipe({"name": f"run-{next(number)}", "data": keys})
-        splits = prepare(recipe, tmp_path / "runs")
-        return splits, json.loads((tmp_path / "runs" / recipe.name / "prepare" / "card.json").read_text("utf-8"))
-
-    return make
 
 
 Prepare = Callable[..., tuple[Splits, Row]]
@@ -248,8 +223,7 @@ def offline(tmp_path: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_data_set_of_the_hub_that_has_every_row_twice_is_found_out(tmp_path: Path) -> None:
     rows = rows_of(60)
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows + rows), "utf-8")
-    done = offline(tmp_path, "-c", FROM_THE_HUB, str(tmp_path), str(tmp_path / "rows.jsonl"))
+    done = offline(tmp_path, "-c", FROM_THE_HUB, str(tmp_path), write(tmp_path / "rows.jsonl", rows + rows))
     assert done.returncode == 0, done.stderr
     card = json.loads((tmp_path / "runs" / "hub" / "prepare" / "card.json").read_text("utf-8"))
     assert card["rows"] == {"read": 120, "kept": 60, "dropped": 60}

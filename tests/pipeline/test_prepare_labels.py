@@ -5,6 +5,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +17,28 @@ from tailora.pipeline import prepare
 from tailora.pipeline.words import card_lines
 from tailora.recipe import parse_recipe
 from tailora.text.split import Splits
+from tests.rows import sentence
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
 NEWS = ["World", "Sports", "Business", "Sci/Tech"]
 WORDS = ["match", "market", "planet", "talks", "goal", "bank", "orbit", "vote", "score", "profit", "cell", "army"]
 
 
-def sentence(numbers: random.Random, words: int = 14) -> str:
-    return " ".join(numbers.choice(WORDS) + str(numbers.randrange(50)) for _ in range(words))
-
-
 def texts(labels: dict[Any, int], seed: int = 0) -> list[Row]:
     """Return as many rows of each label."""
     numbers = random.Random(seed)
-    return [{"text": sentence(numbers), "label": label} for label, count in labels.items() for _ in range(count)]
+    return [
+        {"text": sentence(numbers, 14, WORDS), "label": label} for label, count in labels.items() for _ in range(count)
+    ]
 
 
 Prepare = Callable[..., tuple[Splits, Row]]
 
 
 @pytest.fixture
-def prepared(tmp_path: Path) -> Prepare:
-    """Return a function from named lists of rows and keys of `data` to the splits and the card of a run."""
-    number = iter(range(100))
-
-    def make(files: dict[str, list[Row]], **data: Any) -> tuple[Splits, Row]:
-        for name, rows in files.items():
-            (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-        keys = {key: str(tmp_path / value) if value in list(files) else value for key, value in data.items()}
-        asked = parse_recipe({"name": f"run-{next(number)}", "task": "classify", "data": keys})
-        splits = prepare(asked, tmp_path / "runs")
-        return splits, json.loads((tmp_path / "runs" / asked.name / "prepare" / "card.json").read_text("utf-8"))
-
-    return make
+def prepared(prepared: Prepare) -> Prepare:
+    """Return the function of that name for classifiers."""
+    return partial(prepared, task="classify")
 
 
 def counted(rows: Any) -> Counter[str]:
@@ -150,7 +140,7 @@ def test_a_table_without_a_header_is_understood(tmp_path: Path) -> None:
     numbers = random.Random(0)
     with (tmp_path / "rows.csv").open("w", newline="") as file:
         table = csv.writer(file, quoting=csv.QUOTE_ALL)
-        table.writerows([i % 4 + 1, sentence(numbers, 5), sentence(numbers)] for i in range(80))
+        table.writerows([i % 4 + 1, sentence(numbers, 5), sentence(numbers, 14, WORDS)] for i in range(80))
     asked = {"name": "table", "task": "classify", "data": {"source": str(tmp_path / "rows.csv"), "labels": NEWS}}
     splits = prepare(parse_recipe(asked), tmp_path / "runs")
     assert counted(splits.train).keys() == set(NEWS)

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -22,14 +21,10 @@ from tailora.pipeline import evaluate, prepare, report, run, train
 from tailora.pipeline.compare import compare
 from tailora.recipe import Recipe, describe_recipe, load_recipe
 from tailora.tasks.generate import METRICS
+from tests.rows import read, write
 from tests.toys import save_toy
 
 MakeRecipe = Callable[..., Recipe]
-
-
-def read(path: Path) -> Any:
-    text = path.read_text("utf-8")
-    return [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else json.loads(text)
 
 
 def test_a_run_leaves_every_file_that_the_design_names(finished: Path) -> None:
@@ -221,11 +216,8 @@ def test_a_data_set_of_payloads_leaves_no_active_content_in_the_report(make_reci
          "topic": f"{payload}{i % 3}", "family": f"{payload}{i % 4}", "tests": [{"input": payload, "expected": 1}]}
         for i in range(40)
     ]  # fmt: skip
-    source = tmp_path / "payload.jsonl"
-    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    page = run(
-        make_recipe(**{"data.source": str(source), "model.max_length": 1024, "train.epochs": 1}), tmp_path / "runs"
-    )
+    source = write(tmp_path / "payload.jsonl", rows)
+    page = run(make_recipe(**{"data.source": source, "model.max_length": 1024, "train.epochs": 1}), tmp_path / "runs")
     html = page.read_text("utf-8")
     parser = _Active()
     parser.feed(html)
@@ -266,19 +258,17 @@ def test_more_than_one_row_in_twenty_unusable_stops_and_repeats_do_not_count(
     make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
     rows = [{"prompt": f"question {i}", "completion": f"answer {i}"} for i in range(100)]
-    source = tmp_path / "rows.jsonl"
 
-    def write(chosen: list[dict[str, str]]) -> Recipe:
-        source.write_text("".join(json.dumps(row) + "\n" for row in chosen))
-        return make_recipe(**{"data.source": str(source), "data.unseen": ""})
+    def written(chosen: list[dict[str, str]]) -> Recipe:
+        return make_recipe(**{"data.source": write(tmp_path / "rows.jsonl", chosen), "data.unseen": ""})
 
-    prepare(write(rows + rows), tmp_path / "doubled")
+    prepare(written(rows + rows), tmp_path / "doubled")
     assert read(tmp_path / "doubled" / "toy" / "prepare" / "card.json")["rows"]["dropped"] == 100
-    prepare(write(rows + [{"prompt": f"no answer {i}", "completion": ""} for i in range(5)]), tmp_path / "few")
+    prepare(written(rows + [{"prompt": f"no answer {i}", "completion": ""} for i in range(5)]), tmp_path / "few")
     with pytest.raises(
         DataError, match=r"6 of 106 rows cannot be used, more than 5%: 6 empty answer \(.*rows\.jsonl:101"
     ):
-        prepare(write(rows + [{"prompt": f"no answer {i}", "completion": ""} for i in range(6)]), tmp_path / "many")
+        prepare(written(rows + [{"prompt": f"no answer {i}", "completion": ""} for i in range(6)]), tmp_path / "many")
 
 
 def test_a_run_over_several_sources_reports_them_with_their_domains(make_recipe: MakeRecipe, tmp_path: Path) -> None:
@@ -327,8 +317,7 @@ def test_the_users_own_prompts_stand_in_the_report_the_lost_ones_first(
         {"id": "2", "prompt": "Capital of <France>?", "expected": "Paris", "base": "Paris", "tuned": "x = 1",
          "regressed": True},
     ]  # fmt: skip
-    lines = "".join(json.dumps(row) + "\n" for row in asked)
-    (tmp_path / "toy" / "evaluate" / "prompts.jsonl").write_text(lines)
+    write(tmp_path / "toy" / "evaluate" / "prompts.jsonl", asked)
     page = report(make_recipe(), tmp_path)
     html = page.read_text("utf-8")
     assert "1 of 2 prompts say what must be in the answer; 1 of them were lost by tuning" in html

@@ -6,15 +6,7 @@ from typing import Any
 import pytest
 
 from tailora.text.audit import Content, label_problems, quantiles
-
-
-def row(number: int, asked: str, answer: str = "an answer") -> dict[str, Any]:
-    return {
-        "id": str(number),
-        "where": f"x:{number}",
-        "prompt": [{"role": "user", "content": asked}],
-        "answer": answer,
-    }
+from tests.rows import row
 
 
 def seen(*rows: dict[str, Any]) -> Content:

@@ -1,12 +1,12 @@
 """The user's own prompts are read from wherever they stand, and what is not a prompt is said with its place."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from tailora.errors import DataError
 from tailora.text.fixed import holds, read_prompts
+from tests.rows import write
 
 
 def asked(rows: list[dict]) -> list[str]:
@@ -17,10 +17,9 @@ def test_prompts_are_read_from_a_list_a_text_file_and_rows(tmp_path: Path) -> No
     lines = ["What is 2 + 2?", "Écris une fonction."]
     (tmp_path / "prompts.txt").write_text(f"\ufeff{lines[0]}\r\n\n   \n{lines[1]}\n", "utf-8")
     rows = [{"prompt": lines[0], "answer": "4"}, {"prompt": lines[1], "tests": ["assert f()"], "answer": None}]
-    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    of_rows = read_prompts(write(tmp_path / "prompts.jsonl", rows))
     inline = read_prompts(lines)
     assert asked(inline) == asked(read_prompts(str(tmp_path / "prompts.txt"))) == lines
-    of_rows = read_prompts(str(tmp_path / "prompts.jsonl"))
     assert asked(of_rows) == lines
     assert [row.get("answer") for row in of_rows] == ["4", None]
     assert [row.get("tests") for row in of_rows] == [None, ["assert f()"]]

@@ -9,21 +9,7 @@ from hypothesis import strategies as st
 
 from tailora.files import RowFile
 from tailora.text.near import KINDS, NEAR, Near, leaks, mark, near_groups, normalise, repeats_and_conflicts
-
-WORDS = ["list", "of", "rows", "sort", "count", "word", "split", "answer", "with", "for", "train", "test"]
-
-
-def row(number: int, asked: str, answer: str = "an answer") -> dict[str, Any]:
-    return {
-        "id": str(number),
-        "where": f"x:{number}",
-        "prompt": [{"role": "user", "content": asked}],
-        "answer": answer,
-    }
-
-
-def sentence(numbers: random.Random, words: int = 30) -> str:
-    return " ".join(numbers.choice(WORDS) + str(numbers.randrange(50)) for _ in range(words))
+from tests.rows import row, sentence
 
 
 def jaccard(one: str, other: str) -> float:
