@@ -429,3 +429,16 @@ def test_the_command_line_shows_what_was_found_and_where_it_lies(trained: Path, 
     assert (trained.parent / "elsewhere" / "evaluate" / "comparison.json").exists()
     found = said(str(trained))  # the folder of a run stands for its recipe
     assert (trained / "evaluate" / "comparison.json").exists()
+
+
+def test_keys_without_effect_on_other_rows_are_refused_and_prompts_are_asked_where_named(
+    make_recipe: Callable[..., Recipe],
+) -> None:
+    recipe = make_recipe(**SHORT)
+    for override in ("data.limit=3", "lora.rank=64", "train.lr=1"):
+        with pytest.raises(RecipeError, match=rf"{override.partition('=')[0]}: no effect here"):
+            recipe_on(recipe, "rows.jsonl", None, [override])
+    asked = recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"prompts": ["Hello"]})})
+    assert recipe_on(asked, "rows.jsonl").evaluate.prompts == []
+    words = ['evaluate.prompts=["Hello"]', "model.max_length=64", "train.path=padded", "name=other"]
+    assert recipe_on(asked, "rows.jsonl", None, words).evaluate.prompts == ["Hello"]
