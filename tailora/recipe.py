@@ -268,6 +268,8 @@ class Evaluate(Section):
     @field_validator("metrics")
     @classmethod
     def _metrics_are_functions(cls, metrics: list[str]) -> list[str]:
+        if len(set(metrics)) < len(metrics):
+            raise ValueError("name each metric once")
         if all(re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name) for name in metrics):
             return metrics
         raise ValueError('name each metric as "module:function"')

@@ -107,7 +107,10 @@ class Run:
                 is something to change and another process works on the run.
         """
         run = cls(root / files.checked_name(recipe.name, "name"), recipe)
-        run.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            run.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(run.folder, error) from error
         stale = [stage for stage in STAGES if run.is_done(stage) and run._difference(stage)]
         if stale and not fresh:
             raise RunError(f"{run.folder}: {run._difference(stale[0])}")
@@ -124,7 +127,8 @@ class Run:
         """Keep all other processes from writing this run; a holder may take it again. Freed by the end of the process.
 
         Raises:
-            RunError: at once when another process holds it, with its number; or when a write finds no room.
+            RunError: at once when another process holds it, with its number; when the folder cannot be written, or a
+                write finds no room.
         """
         import filelock
 
@@ -137,6 +141,8 @@ class Run:
             raise RunError(
                 f"{self.folder}: process {number} is writing this run; wait until it has ended, or choose another name."
             ) from None
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
         try:
             if lock.lock_counter == 1:
                 files.write_text(holder, str(os.getpid()))
@@ -236,6 +242,10 @@ class Run:
         resolved = self.recipe.model_dump(mode="json")
         run = {"recipe": resolved, "machine": machine.describe(), "stages": stages}
         files.write_json(self.folder / "run.json", run)
+
+
+def _unwritable(folder: Path, error: OSError) -> RunError:
+    return RunError(f"{folder}: cannot be written ({error.strerror}); name another folder for runs with --runs.")
 
 
 def _asked(recipe: Recipe) -> str:

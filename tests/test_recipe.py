@@ -350,3 +350,8 @@ def test_every_key_is_shown_with_where_its_value_comes_from(tmp_path: Path) -> N
     assert shown["source"] == "mine.toml" and shown["lr"] == shown["rank"] == "command line"
     assert shown["epochs"] == "default"
     assert parse_recipe(tomllib.loads("\n".join(lines))) == load_recipe(str(path), ["train.lr=2e-3", "lora.rank=4"])
+
+
+def test_a_metric_named_twice_is_refused() -> None:
+    with pytest.raises(RecipeError, match="name each metric once"):
+        parse_recipe({"name": "x", "data": {"source": "y"}, "evaluate": {"metrics": ["a:b", "a:b"]}}, "here")

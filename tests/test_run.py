@@ -143,6 +143,17 @@ def test_a_stage_folder_appears_only_when_its_block_has_succeeded(tmp_path: Path
     assert run.is_done("prepare") and not list(run.folder.glob("*.partial"))
 
 
+def test_runs_where_nothing_can_be_written_are_refused_with_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"cannot be written \(Not a directory\); name another folder .* --runs"):
+        Run.open(recipe_of(), tmp_path / "file")
+    run = Run.open(recipe_of(), tmp_path)
+    (run.folder / ".lock").unlink(missing_ok=True)
+    (run.folder / ".lock").mkdir()  # not even root can open it for writing
+    with pytest.raises(RunError, match="cannot be written"), run.lock():
+        pass
+
+
 @pytest.mark.parametrize("interruption", [ValueError, KeyboardInterrupt, SystemExit])
 def test_an_interrupted_stage_is_not_done_and_starts_clean(tmp_path: Path, interruption: type[BaseException]) -> None:
     run = Run.open(recipe_of(), tmp_path)

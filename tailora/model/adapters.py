@@ -42,8 +42,9 @@ def put_on(base: Any, folder: Path, name: str) -> Any:
     """Put what was trained in `folder` on `base`, the model called `name`, as `load_adapter` does.
 
     Raises:
-        ModelError: when shapes differ, or a tensor of the adapter has no place in the model: PEFT leaves that out
-            without an error, and what is compared would be less than the adapter.
+        ModelError: when shapes differ, or a tensor of the adapter has no place in the model, or the model has a place
+            for one that the adapter lacks: PEFT leaves that out without an error, and what is compared would be less
+            than the adapter. Or when a tensor holds values that are not finite.
     """
     try:
         model = load.load_adapter(base, folder)
@@ -53,23 +54,40 @@ def put_on(base: Any, folder: Path, name: str) -> Any:
             f"{folder} does not fit {name}: {lines[0][:300]} It was trained on another base model; name that one."
         ) from None
     stored = _stored(folder)
-    homeless = sorted(stored - _placed(model)) if stored else []
+    placed = _placed(model) if stored else set()
+    homeless, lacking = sorted(stored - placed), sorted(placed - stored)
     if homeless:
         raise ModelError(
             f"{folder} does not fit {name}: {len(homeless):,} of its {len(stored):,} tensors have no place "
             f"there, the first is {homeless[0]}. It was trained on another base model; name that one."
         )
+    if lacking:
+        raise ModelError(
+            f"{folder} is not whole: it lacks {len(lacking):,} of {len(placed):,} tensors, the first is {lacking[0]}. "
+            "Save it again, or name in its adapter_config.json the layers that it has."
+        )
     return model
 
 
 def _stored(folder: Path) -> set[str]:
-    """Return the names of the tensors of an adapter; none where all weights were trained, and there is none."""
+    """Return the names of the tensors of an adapter; none where all weights were trained, and there is none.
+
+    Raises:
+        ModelError: when one of them holds values that are not finite.
+    """
     from safetensors import safe_open
 
     if not (folder / WEIGHTS).is_file():
         return set()
     with safe_open(folder / WEIGHTS, "pt") as file:
-        return set(file.keys())
+        names = set(file.keys())
+        broken = sorted(name for name in names if not file.get_tensor(name).isfinite().all())
+    if broken:
+        raise ModelError(
+            f"{folder} holds values that are not finite in {len(broken):,} of its {len(names):,} tensors, the first is "
+            f"{broken[0]}: its training has diverged. Train it again, with a lower learning rate."
+        )
+    return names
 
 
 def _placed(model: Any) -> set[str]:

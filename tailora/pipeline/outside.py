@@ -25,19 +25,36 @@ from tailora.text.read import Source, locate_source, read_rows
 
 FOLDER = "evaluate-on"
 _COLUMNS = ("prompt", "input", "answer")
+_USED = ("name", "task", "evaluate", "model", "train.path", *(f"data.{column}" for column in _COLUMNS))
 
 
 def recipe_on(recipe: Recipe, source: str, name: str | None = None, overrides: Sequence[str] = ()) -> Recipe:
     """Return the recipe by which the adapter of `recipe` meets the rows of `source`; named after that when not named.
 
     Columns are detected, but for those that `overrides` name ("data.prompt=question"): the others belong to the data
-    that the adapter was trained on.
+    that the adapter was trained on. So do its `evaluate.prompts`, unless `overrides` name them.
+
+    Raises:
+        RecipeError: when an override names a key that has no effect here.
     """
-    asked = {override.partition("=")[0].strip() for override in overrides}
+    asked = _asked(overrides)
     columns = {key: getattr(recipe.data, key) for key in _COLUMNS if f"data.{key}" in asked}
     data = Data(source=source, unseen="", **columns)
-    evaluation = recipe.evaluate.model_copy(update={"prompts": []})
+    own = recipe.evaluate.prompts if "evaluate.prompts" in asked else []
+    evaluation = recipe.evaluate.model_copy(update={"prompts": own})
     return recipe.model_copy(update={"name": name or _name_of(source), "data": data, "evaluate": evaluation})
+
+
+def _asked(overrides: Sequence[str]) -> set[str]:
+    """Return the keys that `overrides` name; raise RecipeError for those that have no effect on an adapter."""
+    asked = {override.partition("=")[0].strip() for override in overrides}
+    idle = sorted(key for key in asked if key not in _USED and key.partition(".")[0] not in _USED)
+    if idle:
+        raise RecipeError(
+            f"{', '.join(idle)}: no effect here, since nothing is trained and all rows are asked; "
+            f"change keys of evaluate and model, and {', '.join(_USED[-3:])}."
+        )
+    return asked
 
 
 def recipe_of_adapter(
@@ -51,6 +68,7 @@ def recipe_of_adapter(
     """
     from tailora.model.adapters import read_config
 
+    _asked(overrides)
     base = base or read_config(adapter).get("base_model_name_or_path")
     if not base:
         raise RecipeError(f"{adapter} does not say which base model it was trained on; name it with --base.")
@@ -209,7 +227,7 @@ def lines_about(run: Run) -> list[str]:
     lines += [f"dropped {entry['rows']:,}: {reason}" for reason, entry in card["dropped"].items()]
     lines += [f"notice: {name}: {entry['rows']:,} rows" for name, entry in card["notices"].items()]
     if card["rows_with_unusable_tests"]:
-        lines.append(f"{card['rows_with_unusable_tests']:,} rows bring tests that cannot be used")
+        lines.append(f"rows with tests that cannot be used: {card['rows_with_unusable_tests']:,}")
     return [*lines, _line_about_leaks(card["leaks"])]
 
 

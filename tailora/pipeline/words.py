@@ -256,6 +256,7 @@ def headline(comparison: Row) -> list[str]:
     if comparison.get("forgetting"):
         lines.append(_forgetting(comparison["forgetting"]))
     lines += explanation_lines(comparison["explanations"])
+    lines += _cautions(comparison)
     lines += absent_lines(comparison["absent"])
     if "rows" in comparison:
         lines += [f"test split: {line}" for line in _losses(comparison["rows"])]
@@ -275,6 +276,25 @@ def _harness(asked: Row | None) -> list[str]:
             f"{asked['cut']:,} of {asked['requests']:,} requests are longer than model.max_length and lost their "
             "beginning"
         )
+    return lines
+
+
+def _cautions(comparison: Row) -> list[str]:
+    """Return what could be misread in the table: intervals that the verdict does not follow, and an idle adapter."""
+    entries = [entry for entry in comparison["metrics"] if entry["by"] == "all"]
+    undecided = [
+        entry["metric"]
+        for entry in entries[1:]
+        if entry["verdict"] == "no detectable difference" and _leaves_out_zero(entry)
+    ]
+    lines = []
+    if undecided:
+        lines.append(
+            f"of {', '.join(undecided)} the interval leaves out zero, but of so many metrics some do so by chance: "
+            "p, adjusted for that, is 0.05 or more"
+        )
+    if len(entries) > 1 and not any(entry["wins"] or entry["losses"] for entry in entries):
+        lines.append("base and tuned are alike on every row by every metric: does the adapter change anything?")
     return lines
 
 
@@ -315,7 +335,12 @@ def _clean(clean: Row) -> str:
 def _forgetting(entries: list[Row]) -> str:
     """Say what general text costs the tuned model beside the base, over all and by kind."""
     total, *kinds = (entry for entry in entries if "forgotten" in entry)
-    verdict = "forgotten" if total["flagged"] else "not measurably forgotten"
+    verdict = "forgotten" if total["flagged"] else "not detectably forgotten"
+    if total["verdict"] == "worse" and not total["flagged"]:
+        verdict = "detectably forgotten, but by less than 2 %"
+    lost = [kind["slice"] for kind in kinds if kind["flagged"]]
+    if lost and not total["flagged"]:
+        verdict += f" on the whole; {' and '.join(lost)} is forgotten"
     parts = ", ".join(f"{entry['slice']} {entry['forgotten']:+.1%}" for entry in kinds).replace("%", " %")
     text = (
         f"general text is {verdict}: bits per byte {format_value(total, total['base'])} → "
@@ -371,7 +396,7 @@ def _sentence(entry: Row) -> str:
     if entry["verdict"] == "no detectable difference" and _leaves_out_zero(entry):
         text += f"; the interval leaves out zero, but p = {entry['p_adjusted']:.3f}"
     if entry["verdict"] == "no detectable difference" and entry["detectable"] is not None:
-        seen = f"{100 * entry['detectable']:.1f} points" if entry["share"] else format_value(entry, entry["detectable"])
+        seen = f"{100 * entry['detectable']:.1f} points" if entry["share"] else _digits(entry["detectable"])
         text += f"; this test set sees differences above about {seen}"
     return f"{text} ({entry['warning']})" if entry["warning"] else text
 
@@ -417,10 +442,14 @@ def _short(entry: Row) -> tuple[str, ...]:
 
 
 def format_value(entry: Row, value: float) -> str:
-    """Return a value of the entry's metric: shares in per cent, others with a fitting number of digits."""
+    """Return a value of the entry's metric: shares in per cent, others with digits that fit base and tuned alike."""
     if entry["share"]:
         return f"{value:.1%}".replace("%", " %")
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+    return _digits(value, max(abs(value), abs(entry["base"]), abs(entry["tuned"])))
+
+
+def _digits(value: float, scale: float | None = None) -> str:
+    return f"{value:.3f}" if abs(value if scale is None else scale) < 10 else f"{value:,.1f}"
 
 
 def format_p(value: float) -> str:

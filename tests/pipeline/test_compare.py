@@ -266,6 +266,48 @@ def general(bits: Sequence[float], right: Sequence[int]) -> list[dict[str, Any]]
     ]  # fmt: skip
 
 
+def test_intervals_that_the_verdict_does_not_follow_are_explained() -> None:
+    base, tuned = rows([False] * 40), rows([False] * 40)
+    for i, (before, after) in enumerate(zip(base, tuned, strict=True)):
+        before |= {"second": False, "third": False}
+        after |= {"second": i < 5, "third": False}
+    others = [Metric(name, "binary", name, True) for name in ("second", "third")]
+    lines = words.headline(compare((PASS, *others), base, tuned))
+    assert [line for line in lines if line.startswith("of second the interval leaves out zero")]
+    assert not [line for line in lines if "alike on every row" in line]
+    idle = words.headline(compare((PASS, *others), base, [dict(row) for row in base]))
+    assert "base and tuned are alike on every row by every metric: does the adapter change anything?" in idle
+
+
+@pytest.mark.parametrize(
+    ("english", "code", "said"),
+    [
+        (1.05, 1.05, "general text is forgotten: "),
+        (1.01, 1.01, "general text is detectably forgotten, but by less than 2 %: "),
+        (1.005, 1.03, "general text is detectably forgotten, but by less than 2 % on the whole; code is forgotten: "),
+        (1.0, 1.0, "general text is not detectably forgotten: "),
+    ],
+)
+def test_forgetting_is_said_as_it_was_found(english: float, code: float, said: str) -> None:
+    rng = np.random.default_rng(0)
+    costs = {"english": rng.normal(900, 40, 60), "code": rng.normal(900, 40, 20)}
+
+    def passages(factors: dict[str, float]) -> list[dict[str, Any]]:
+        return [
+            {"slice": kind, "cluster": f"{kind} {i}", "bits": bits * factors[kind], "bytes": 300}
+            for kind in costs
+            for i, bits in enumerate(costs[kind])
+        ]
+
+    found = compare_general(passages({"english": 1, "code": 1}), passages({"english": english, "code": code}))
+    assert words._forgetting(found).startswith(said)
+
+
+def test_base_and_tuned_are_shown_with_the_same_digits() -> None:
+    entry = {"share": False, "base": 30.61, "tuned": 0.0}
+    assert [words.format_value(entry, value) for value in (30.61, 0.0)] == ["30.6", "0.0"]
+
+
 def test_forgetting_is_flagged_above_2_percent_and_beyond_noise() -> None:
     rng = np.random.default_rng(5)
     bits, right = rng.uniform(20, 30, 40), rng.integers(3, 8, 40)

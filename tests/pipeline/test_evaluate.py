@@ -345,6 +345,22 @@ def test_an_adapter_that_does_not_fit_its_base_is_refused(foreign: Path, rows: s
         assert not (tmp_path / "runs" / name / "evaluate").exists()
 
 
+def test_an_adapter_with_lost_or_broken_tensors_is_refused(foreign: Path, rows: str, workshop: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    whole = load_file(foreign / "adapter_model.safetensors")
+    first = min(whole)
+    changes = {
+        f"is not whole: it lacks 1 of 8 tensors, the first is {first}": {k: v for k, v in whole.items() if k != first},
+        f"not finite in 1 of its 8 tensors, the first is {first}": whole | {first: whole[first] / 0},
+    }
+    for said, tensors in changes.items():
+        save_file(tensors, foreign / "adapter_model.safetensors")
+        asked = recipe_of_adapter(foreign, str(workshop / "toy-0"), rows, "broken")
+        with pytest.raises(ModelError, match=said):
+            evaluate_adapter(asked, foreign, foreign.parent / "runs", fresh=True)
+
+
 def test_what_is_no_adapter_for_answers_is_said_before_a_model_is_loaded(
     foreign: Path, rows: str, workshop: Path, tmp_path: Path
 ) -> None:
@@ -410,3 +426,16 @@ def test_the_command_line_shows_what_was_found_and_where_it_lies(trained: Path, 
     assert (trained.parent / "elsewhere" / "evaluate" / "comparison.json").exists()
     found = said(str(trained))  # the folder of a run stands for its recipe
     assert (trained / "evaluate" / "comparison.json").exists()
+
+
+def test_keys_without_effect_on_other_rows_are_refused_and_prompts_are_asked_where_named(
+    make_recipe: Callable[..., Recipe],
+) -> None:
+    recipe = make_recipe(**SHORT)
+    for override in ("data.limit=3", "lora.rank=64", "train.lr=1"):
+        with pytest.raises(RecipeError, match=rf"{override.partition('=')[0]}: no effect here"):
+            recipe_on(recipe, "rows.jsonl", None, [override])
+    asked = recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"prompts": ["Hello"]})})
+    assert recipe_on(asked, "rows.jsonl").evaluate.prompts == []
+    words = ['evaluate.prompts=["Hello"]', "model.max_length=64", "train.path=padded", "name=other"]
+    assert recipe_on(asked, "rows.jsonl", None, words).evaluate.prompts == ["Hello"]
