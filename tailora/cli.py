@@ -27,7 +27,8 @@ show = typer.Typer(
 )
 app.add_typer(show, name="show")
 
-RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A .toml file or the name of a built-in recipe.")]
+_RECIPE = "A .toml file, the name of a built-in recipe, or the folder of a run."
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help=_RECIPE)]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys to change, such as train.lr=3e-4.")
 ]
@@ -56,7 +57,7 @@ def run_command(
     run = _open(recipe, overrides, runs, "prepare" if fresh else None, trains=True)
     with run.lock():
         for verb in (_prepare, _train, _evaluate, _report):
-            verb(run.recipe, runs)
+            verb(run.recipe, run.folder.parent)
 
 
 def _with_flags(overrides: list[str] | None, flags: dict[str, bool]) -> list[str]:
@@ -70,7 +71,8 @@ def _stage_command(verb: str, act: Callable[["Recipe", Path], None], text: str) 
         recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFAULT_RUNS, fresh: Fresh = False
     ) -> None:
         needs = () if verb == "report" else ("data", "base")
-        act(_open(recipe, overrides, runs, verb if fresh else None, needs, trains=verb == "train").recipe, runs)
+        run = _open(recipe, overrides, runs, verb if fresh else None, needs, trains=verb == "train")
+        act(run.recipe, run.folder.parent)
 
 
 def _open(
@@ -92,6 +94,7 @@ def _open(
     from tailora.run import Run
     from tailora.text.fixed import read_prompts
 
+    name, overrides, runs = _found(name, overrides or [], runs)
     recipe = load_recipe(name, overrides)
     if machine.place().number:
         if trains:
@@ -108,6 +111,14 @@ def _open(
     if again:
         run.forget(again)
     return run
+
+
+def _found(name: str, overrides: list[str], runs: Path) -> tuple[str, list[str], Path]:
+    """Return the recipe that `name` stands for, which may be the folder of a run, and where its run lies."""
+    folder = Path(name).resolve()
+    if not (folder / "recipe.toml").is_file():
+        return name, overrides, runs
+    return str(folder / "recipe.toml"), [f"name={folder.name}", *overrides], folder.parent
 
 
 def _prepare(recipe: "Recipe", runs: Path) -> None:
@@ -143,7 +154,10 @@ def _show_outside(comparison: dict[str, Any], run: "Run") -> None:
 def _show_comparison(comparison: dict[str, Any]) -> None:
     from tailora.pipeline.words import SHORT_HEADER, headline, prompt_lines, short_cells
 
-    _show_table(SHORT_HEADER, short_cells(comparison), texts=("metric", "verdict"))
+    cells = list(short_cells(comparison))
+    _show_table(SHORT_HEADER, cells, texts=("metric", "verdict"))
+    if any(verdict.endswith("*") for *_, verdict in cells):
+        _say("evaluate", "* few independent rows, or most of one group: the interval is rough")
     _say("evaluate", *headline(comparison), *prompt_lines(comparison))
 
 
@@ -163,7 +177,8 @@ def prepare_command(
 ) -> None:
     """Read, clean and split the data, with a card of what was kept and dropped."""
     overrides = _with_flags(overrides, {"data.strict": strict})
-    _prepare(_open(recipe, overrides, runs, "prepare" if fresh else None, ("data",)).recipe, runs)
+    run = _open(recipe, overrides, runs, "prepare" if fresh else None, ("data",))
+    _prepare(run.recipe, run.folder.parent)
 
 
 _stage_command("train", _train, "Train the adapter; prepares first where that has not been done.")
@@ -173,7 +188,7 @@ _stage_command("train", _train, "Train the adapter; prepares first where that ha
 def evaluate_command(  # noqa: PLR0913  (the options of a command)
     recipe: Annotated[
         str | None,
-        typer.Argument(metavar="RECIPE", help="A .toml file, the name of a built-in recipe, or the folder of a run."),
+        typer.Argument(metavar="RECIPE", help=_RECIPE),
     ] = None,
     overrides: Overrides = None,
     on: Annotated[str | None, typer.Option("--on", metavar="FILE", help="Other rows for the run's adapter.")] = None,
@@ -202,18 +217,16 @@ def evaluate_command(  # noqa: PLR0913  (the options of a command)
         return
     if recipe is None:
         raise RecipeError("evaluate needs a recipe, the folder of a run, or --adapter and --data.")
-    folder = Path(recipe)
-    if (folder / "recipe.toml").is_file():
-        recipe, runs = str(folder / "recipe.toml"), folder.resolve().parent
-        words = [f"name={folder.resolve().name}", *words]
     if on:
+        recipe, words, runs = _found(recipe, words, runs)
         from tailora.pipeline.outside import evaluate_on, recipe_on
         from tailora.recipe import load_recipe
 
         asked = load_recipe(recipe, words)
         _show_outside(*evaluate_on(runs / asked.name, recipe_on(asked, on, name, words), fresh=fresh))
     else:
-        _evaluate(_open(recipe, words, runs, "evaluate" if fresh else None, trains=True).recipe, runs)
+        run = _open(recipe, words, runs, "evaluate" if fresh else None, trains=True)
+        _evaluate(run.recipe, run.folder.parent)
 
 
 _stage_command("report", _report, "Write report.html and report.md from the files of a finished run.")
@@ -225,8 +238,8 @@ def plan_command(recipe: RecipeName, overrides: Overrides = None, runs: Runs = D
     from tailora.pipeline import plan
     from tailora.pipeline.words import PLAN_HEADER, plan_cells
 
-    asked = _open(recipe, overrides, runs, None).recipe
-    _show_table(PLAN_HEADER, plan_cells(plan(asked, runs)), texts=PLAN_HEADER)
+    run = _open(recipe, overrides, runs, None)
+    _show_table(PLAN_HEADER, plan_cells(plan(run.recipe, run.folder.parent)), texts=PLAN_HEADER)
 
 
 @app.command()
@@ -274,13 +287,13 @@ def show_data(recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFA
     from tailora.pipeline.prepare import count_tokens
     from tailora.pipeline.words import card_table
 
-    asked = _open(recipe, overrides, runs, None, ("data",)).recipe
-    prepare(asked, runs)
+    run = _open(recipe, overrides, runs, None, ("data",))
+    prepare(run.recipe, run.folder.parent)
     try:
-        tokens = count_tokens(asked, runs)
+        tokens = count_tokens(run.recipe, run.folder.parent)
     except ModelError as error:
         tokens = [f"not counted: {error}"]
-    lines = card_table(runs / asked.name) + [("tokens", line) for line in tokens]
+    lines = card_table(run.folder) + [("tokens", line) for line in tokens]
     width = min(40, max(len(name) for name, _ in lines))
     for name, value in lines:
         _console().print(f"{name:<{width}} {plain(value)}", markup=False, highlight=False, soft_wrap=True)
@@ -298,8 +311,8 @@ def show_row(
 
     from tailora.pipeline.prepare import seen_by_model
 
-    asked = _open(recipe, overrides, runs, None).recipe
-    pieces, counts = seen_by_model(asked, number, runs)
+    run = _open(recipe, overrides, runs, None)
+    pieces, counts = seen_by_model(run.recipe, number, run.folder.parent)
     text = Text()
     for piece, is_learned in pieces:
         text.append(plain(piece), style="bold green" if is_learned else "dim")
@@ -330,7 +343,7 @@ def _console() -> Any:
     from rich.console import Console
 
     # Where no terminal says how wide it is, tables keep their columns.
-    return Console() if sys.stdout.isatty() else Console(width=100)
+    return Console(emoji=False) if sys.stdout.isatty() else Console(width=100, emoji=False)
 
 
 class _Teller(logging.Handler):

@@ -4,6 +4,7 @@ Every batch of answers and likelihoods is written down as it is done, so that an
 where it stopped and ends in the same numbers.
 """
 
+import contextlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,13 +18,13 @@ from tailora.pipeline.compare import compare, compare_general, scores
 from tailora.pipeline.journal import NAME, Journal, journal
 from tailora.pipeline.prepare import prepare
 from tailora.pipeline.train import train
-from tailora.pipeline.variants import BASE, TUNED, Variants, hash_of_adapter, load_variants
+from tailora.pipeline.variants import BASE, TUNED, Variants, hash_of_adapter, hashes_of_own, load_variants
 from tailora.recipe import Recipe
 from tailora.run import RUNS, Run, Stage
 from tailora.text.budget import Fitting
 from tailora.text.fixed import holds, read_prompts
 from tailora.text.prompts import Sample
-from tailora.text.read import locate_source, read_general
+from tailora.text.read import read_general
 
 if TYPE_CHECKING:
     from tailora.engine import Answer
@@ -52,14 +53,20 @@ def evaluate(recipe: Recipe, root: Path = RUNS) -> Row:
 
 
 def read_comparison(run: Run) -> Row:
-    """Return the comparison of a finished evaluation; raise RunError when the user's prompts have changed since."""
-    made = run.facts("evaluate").get("prompts")
-    if made != _hash_of_prompts(run.recipe):
+    """Return the comparison of a finished evaluation.
+
+    Raises:
+        RunError: when the user's prompts or the modules of the user's metrics have changed since.
+    """
+    made, now = run.facts("evaluate"), hashes_of_own(run.recipe)
+    changed = [f"evaluate.{key}" for key in now if made.get(key) != now[key]]
+    if changed:
         raise RunError(
-            f"{run.folder}: the prompts of evaluate.prompts have changed since evaluate was done. Add --fresh to ask "
-            "them, or choose another name."
+            f"{run.folder}: what stands behind {' and '.join(changed)} has changed since evaluate was done. Add "
+            "--fresh to ask anew, or choose another name."
         )
-    (run.folder / "evaluate" / NAME).unlink(missing_ok=True)  # only now: killed before, it was still needed
+    with contextlib.suppress(OSError):  # a finished run may lie where nothing can be written
+        (run.folder / "evaluate" / NAME).unlink(missing_ok=True)  # only now: killed before, it was still needed
     comparison: Row = files.read_json(run.folder / "evaluate" / "comparison.json")
     return comparison
 
@@ -75,8 +82,9 @@ def compare_variants(run: Run, adapter: Path, *, leaks_known: bool = True) -> No
             "tailora": machine.version("tailora"),
             "adapter": hash_of_adapter(adapter),
             "test rows": files.sha256(test),
-            "prompts of evaluate.prompts": _hash_of_prompts(run.recipe),
+            "prompts of evaluate.prompts": hashes_of_own(run.recipe)["prompts"],
         }
+        stage.facts |= hashes_of_own(run.recipe)
         if run.recipe.task == "classify":
             compare_classifiers(run, adapter, stage)
             return
@@ -129,7 +137,6 @@ class _Answered(NamedTuple):
 
 def _set_exam(run: Run, adapter: Path, rows: list[Row], stage: Stage) -> _Exam:
     variants = load_variants(run, adapter, stage)
-    stage.facts["prompts"] = _hash_of_prompts(run.recipe)
     fitting = variants.task.fit(rows, variants.longest, "test")
     own = read_prompts(run.recipe.evaluate.prompts)
     return _Exam(variants, fitting, [sample.last() for sample in fitting.samples], own)
@@ -194,6 +201,7 @@ def _write_variants(exam: _Exam, answered: dict[str, _Answered], stage: Stage) -
     comparison = compare(exam.task.metrics, predictions[BASE], predictions[TUNED])
     comparison["forgetting"] = compare_general(answered[BASE].general, answered[TUNED].general)
     comparison["sandbox"] = sandbox.find_strongest().mode or "limits"
+    comparison["unsolved"] = exam.task.unsolved(exam.fitting.rows)
     if exam.own:
         own = _own_prompts(exam, answered)
         files.write_jsonl(stage.folder / "prompts.jsonl", own)
@@ -270,9 +278,3 @@ def _holding(exam: _Exam, given: _Answered) -> list[bool | None]:
         scored[number]["passed"] if number in scored else holds(output, row["answer"]) if row.get("answer") else None
         for number, (row, output) in enumerate(zip(exam.own, outputs, strict=True))
     ]
-
-
-def _hash_of_prompts(recipe: Recipe) -> str | None:
-    """Return a hash of what the file of `evaluate.prompts` holds; None where the prompts stand in the recipe itself."""
-    asked = recipe.evaluate.prompts
-    return locate_source(asked, "evaluate.prompts").sha256() if isinstance(asked, str) else None

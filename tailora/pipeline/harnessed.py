@@ -12,7 +12,7 @@ from tailora.files import Row, RowFile, fingerprint
 from tailora.model.decode import Limits
 from tailora.pipeline.compare import compare, scores
 from tailora.pipeline.journal import Journal, journal
-from tailora.pipeline.variants import BASE, TUNED, Variants, hash_of_adapter, load_variants
+from tailora.pipeline.variants import BASE, TUNED, Variants, hash_of_adapter, hashes_of_own, load_variants
 from tailora.run import Run, tell
 from tailora.tasks.base import with_primary
 from tailora.tasks.generate import Reading
@@ -37,6 +37,7 @@ def compare_on_harness(run: Run, adapter: Path, harness: Harness, *, leaks_known
             "adapter": hash_of_adapter(adapter),
             "test rows": files.sha256(test),
         }
+        stage.facts |= hashes_of_own(run.recipe)
         all_rows = RowFile.open(test)
         rows = list(all_rows[: settings.rows])
         variants = load_variants(run, adapter, stage, own_metrics=False)

@@ -25,7 +25,15 @@ from tailora.text.read import Source, locate_source, read_rows
 
 FOLDER = "evaluate-on"
 _COLUMNS = ("prompt", "input", "answer")
-_USED = ("name", "task", "evaluate", "model", "train.path", *(f"data.{column}" for column in _COLUMNS))
+_USED = (
+    "name",
+    "task",
+    "evaluate",
+    "model",
+    "train.path",
+    "train.micro_tokens",
+    *(f"data.{column}" for column in _COLUMNS),
+)
 
 
 def recipe_on(recipe: Recipe, source: str, name: str | None = None, overrides: Sequence[str] = ()) -> Recipe:

@@ -1,5 +1,6 @@
 """Base and tuned as one loaded model, its adapter on and off, asked batch by batch into a journal."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from tailora.pipeline.journal import Journal
 from tailora.recipe import Recipe
 from tailora.run import Run, Stage
 from tailora.text.prompts import Sample
+from tailora.text.read import locate_source
 
 if TYPE_CHECKING:
     from tailora.engine import Answer
@@ -43,6 +45,7 @@ class Variants:
             for batch in reading_batches(self.model, samples, self.recipe.train.micro_tokens):
                 if any(numbers[id(sample)] not in known for sample in batch):
                     readings = self.task.row_readings(self.model, batch)
+                    _require_finite(part, readings)
                     yield {numbers[id(sample)]: reading for sample, reading in zip(batch, readings, strict=True)}
 
         return [Reading(*reading) for reading in pages.collect(part, batches(), len(samples), "weighing")]
@@ -55,6 +58,14 @@ class Variants:
 
         batches = Engine(self.model, self.task.prompts).in_batches(prompts, limits, pages.known(part), stops)
         return [Answer(*answer) for answer in pages.collect(part, batches, len(prompts) * limits.samples, "answering")]
+
+
+def _require_finite(part: str, readings: "list[Reading]") -> None:
+    if not all(math.isfinite(reading.nats) for reading in readings):
+        raise RunError(
+            f"{part}: the model gives a text a likelihood that is no number, so its weights are broken or overflow in "
+            'this type. Try model.dtype = "float32"; if that does not help, choose another base model or train again.'
+        )
 
 
 def load_variants(run: Run, adapter: Path, stage: Stage, *, own_metrics: bool = True) -> Variants:
@@ -100,3 +111,12 @@ def hash_of_adapter(folder: Path) -> str:
     """Return a hash of the weights in `folder` and of what says how they are used."""
     parts = [*folder.glob("*.safetensors"), *folder.glob("*config.json")]
     return fingerprint(*(f"{path.name} {files.sha256(path)}" for path in sorted(parts)))
+
+
+def hashes_of_own(recipe: Recipe) -> dict[str, str | None]:
+    """Return hashes of what the user has written beside the recipe: a file of prompts, modules of metrics; or None."""
+    from tailora.tasks.own import hash_of_modules
+
+    asked = recipe.evaluate.prompts
+    prompts = locate_source(asked, "evaluate.prompts").sha256() if isinstance(asked, str) else None
+    return {"prompts": prompts, "metrics": hash_of_modules(recipe.evaluate.metrics)}

@@ -257,6 +257,7 @@ def headline(comparison: Row) -> list[str]:
         lines.append(_forgetting(comparison["forgetting"]))
     lines += explanation_lines(comparison["explanations"])
     lines += _cautions(comparison)
+    lines += _unsolved(comparison)
     lines += absent_lines(comparison["absent"])
     if "rows" in comparison:
         lines += [f"test split: {line}" for line in _losses(comparison["rows"])]
@@ -296,6 +297,17 @@ def _cautions(comparison: Row) -> list[str]:
     if len(entries) > 1 and not any(entry["wins"] or entry["losses"] for entry in entries):
         lines.append("base and tuned are alike on every row by every metric: does the adapter change anything?")
     return lines
+
+
+def _unsolved(comparison: Row) -> list[str]:
+    """Name the rows whose own reference answers fail their tests."""
+    found = comparison.get("unsolved")
+    if not found:
+        return []
+    return [
+        f"the reference answers of {_rows(len(found))} fail the tests of their own row: {_some(found)}; look at these "
+        "rows, since what resembles the reference cannot pass there"
+    ]
 
 
 def _parts(column: str, part: Row) -> list[str]:

@@ -25,6 +25,7 @@ _CODE_SHARE = 0.5
 _KS = (1, 5, 10, 100)
 # A program that reaches its end passes this one.
 _SMOKE_TEST = ["pass"]
+_FAILED = ("failed", "error", "timeout")
 _IMPORT_ERRORS = ("ImportError", "ModuleNotFoundError")
 _NO_CODE = "fewer than half of the reference answers are Python code"
 _CODE = "most reference answers are Python code and are compared as such"
@@ -186,6 +187,12 @@ class Generate:
             }
             for row, answer, more, outcome in zip(rows, answers, drawn, outcomes, strict=True)
         ]
+
+    def unsolved(self, rows: Sequence[Row]) -> list[str]:
+        """Return the ids of rows whose own reference answer fails their tests: one of the two is wrong there."""
+        tested = [row for row in rows if row.get("tests")]
+        outcomes = self._run(tested, [[row["answer"]] for row in tested], as_code=False)
+        return [row["id"] for row, (outcome,) in zip(tested, outcomes, strict=True) if outcome.status in _FAILED]
 
     def _run(self, rows: Sequence[Row], answers: Sequence[Sequence[str]], as_code: bool) -> list[list[sandbox.Outcome]]:
         """Return the outcome of each answer to a row with tests, and of the first one to a row of code without.

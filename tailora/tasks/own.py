@@ -1,5 +1,6 @@
 """Metrics of the user's own: a function `module:function` from an answer and its row to a number."""
 
+import copy
 import importlib
 import importlib.util
 import inspect
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tailora.errors import RecipeError, RunError
-from tailora.files import Row
+from tailora.files import Row, fingerprint, sha256
 from tailora.tasks.base import Metric
 
 
@@ -62,7 +63,7 @@ def _load(name: str) -> OwnMetric:
 
 
 def _module(name: str) -> Any:
-    path = Path(*name.split(".")).with_suffix(".py")
+    path = _own_path(name)
     if not path.is_file():
         return importlib.import_module(name)
     spec = importlib.util.spec_from_file_location(name, path)
@@ -70,6 +71,27 @@ def _module(name: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def hash_of_modules(names: Sequence[str]) -> str | None:
+    """Return a hash of the files that define the metrics of `names`; None without any."""
+    found = [_file(name.partition(":")[0]) for name in names]
+    return fingerprint(*(f"{path.name} {sha256(path)}" for path in found if path)) if names else None
+
+
+def _file(module: str) -> Path | None:
+    path = _own_path(module)
+    if path.is_file():
+        return path
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):  # a folder of that name that is no package, or one without a spec
+        return None
+    return Path(spec.origin) if spec and spec.origin and Path(spec.origin).is_file() else None
+
+
+def _own_path(module: str) -> Path:
+    return Path(*module.split(".")).with_suffix(".py")
 
 
 def score_own(own: Sequence[OwnMetric], answer: str, row: Row) -> Row:
@@ -81,11 +103,11 @@ def score_own(own: Sequence[OwnMetric], answer: str, row: Row) -> Row:
     scores = {}
     for metric, function in own:
         try:
-            value = function(answer, row)
+            value = function(answer, copy.deepcopy(row))  # it may change what it is given
             usable = value is None or (
                 isinstance(value, bool) if metric.kind == "binary" else math.isfinite(float(value))
             )
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise RunError(
                 f'evaluate.metrics: "{metric.name}" failed on row {row.get("id")}: {type(error).__name__}: {error}.'
             ) from error

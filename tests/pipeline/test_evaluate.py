@@ -181,8 +181,52 @@ def test_prompts_that_have_changed_are_not_taken_for_the_old_ones(
     asked = make_recipe(**{"evaluate.prompts": str(tmp_path / "prompts.txt")})
     evaluate(asked, trained.parent)
     (tmp_path / "prompts.txt").write_text("What is 2?\n")
-    with pytest.raises(RunError, match=r"evaluate\.prompts have changed.*--fresh"):
+    with pytest.raises(RunError, match=r"evaluate\.prompts has changed.*--fresh"):
         evaluate(asked, trained.parent)
+
+
+def test_a_metric_that_has_changed_is_not_taken_for_the_old_one(
+    trained: Path, make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "changing.py").write_text("def size(answer, row): return len(answer)\n")
+    asked = make_recipe(**{"evaluate.metrics": ["changing:size"]})
+    evaluate(asked, trained.parent)
+    assert evaluate(asked, trained.parent)
+    (tmp_path / "changing.py").write_text("def size(answer, row): return 2 * len(answer)\n")
+    with pytest.raises(RunError, match=r"evaluate\.metrics has changed.*--fresh"):
+        evaluate(asked, trained.parent)
+
+
+def test_rows_whose_reference_fails_their_own_tests_are_named(
+    trained: Path, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    rows = [
+        {
+            "id": f"row {i}", "question": f"Write f{i}.",
+            "answer": f"def f{i}(): return {i}", "tests": [f"assert f{i}() == 2"],
+        }
+        for i in range(4)
+    ]  # fmt: skip
+    comparison, _ = evaluate_on(trained, recipe_on(make_recipe(**SHORT), write(tmp_path / "wrong.jsonl", rows)))
+    assert sorted(comparison["unsolved"]) == ["row 0", "row 1", "row 3"]
+    (line,) = [line for line in headline(comparison) if "fail the tests of their own row" in line]
+    assert "3 rows" in line and "row 3" in line
+
+
+def test_likelihoods_that_are_no_numbers_end_the_evaluation_in_words(
+    workshop: Path, make_recipe: MakeRecipe, finished: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(workshop / "toy-0", broken)
+    tensors = load_file(broken / "model.safetensors")
+    tensors["model.norm.weight"] = tensors["model.norm.weight"] * float("nan")
+    save_file(tensors, broken / "model.safetensors", {"format": "pt"})
+    adapter = shutil.copytree(finished / "train" / "adapter", tmp_path / "adapter")
+    (adapter / "tailora.json").unlink()
+    source = write(tmp_path / "rows.jsonl", [{"question": f"What is {i}?", "answer": f"it is {i}"} for i in range(3)])
+    with pytest.raises(RunError, match=r"likelihood that is no number.*float32"):
+        evaluate_adapter(recipe_of_adapter(adapter, str(broken), source), adapter, tmp_path / "runs")
 
 
 # Other rows for the adapter of a run

@@ -9,7 +9,7 @@ from tailora.errors import RecipeError, RunError
 from tailora.pipeline.compare import compare
 from tailora.recipe import parse_recipe
 from tailora.tasks.generate import Generate
-from tailora.tasks.own import load_own, score_own
+from tailora.tasks.own import hash_of_modules, load_own, score_own
 from tests.toys import toy_tokenizer
 
 SOURCE = '''
@@ -33,6 +33,8 @@ def text(answer, row): return "many"
 def nan(answer, row): return float("nan")
 def number(answer, row) -> bool: return 1
 def broken(answer, row): return row["missing"]
+def leaving(answer, row): raise SystemExit(3)
+def emptying(answer, row): return len(row.pop("answer"))
 '''
 
 
@@ -55,6 +57,18 @@ def test_a_function_of_a_module_beside_is_a_metric(folder: Path) -> None:
     assert score_own(own, "so please do", {"answer": "yes"}) == {
         "mine:words": 3.0, "mine:polite": True, "mine:wrong": 9.0, "mine:none": None,
     }  # fmt: skip
+
+
+def test_a_metric_cannot_change_its_row(folder: Path) -> None:
+    row = {"answer": "yes"}
+    assert score_own(load_own(["mine:emptying"]), "so", row) == {"mine:emptying": 3.0} and row == {"answer": "yes"}
+
+
+def test_what_a_metric_is_made_of_has_a_hash(folder: Path) -> None:
+    first = hash_of_modules(["mine:words"])
+    assert first and hash_of_modules([]) is None and hash_of_modules(["no.such:thing"]) != first
+    (folder / "mine.py").write_text(SOURCE + "\n")
+    assert hash_of_modules(["mine:words"]) != first
 
 
 def test_own_metrics_are_scored_compared_and_may_decide(folder: Path) -> None:
@@ -85,7 +99,8 @@ def test_names_that_lead_to_no_function_are_all_told_before_anything_is_done(fol
 @pytest.mark.parametrize(
     ("name", "said"),
     [("text", "failed on row 7: ValueError"), ("nan", "returned nan for row 7"),
-     ("broken", "failed on row 7: KeyError"), ("number", "returned 1 for row 7; return True, False or None")],
+     ("broken", "failed on row 7: KeyError"), ("leaving", "failed on row 7: SystemExit"),
+    ("number", "returned 1 for row 7; return True, False or None")],
 )  # fmt: skip
 def test_a_function_that_fails_is_named_with_its_row(name: str, said: str, folder: Path) -> None:
     with pytest.raises(RunError, match=said):
