@@ -1,6 +1,8 @@
 """How fast evaluation is: likelihoods beside lm-evaluation-harness, answers beside a loop over `generate`.
 
-    python -m benchmarks.evaluate                                    both kinds, all contenders, on the bundled model
+Likelihoods are of answers to as many questions, or of "choices": questions with four endings each.
+
+    python -m benchmarks.evaluate                                    all kinds, all contenders, on the bundled model
     python -m benchmarks.evaluate --shape 135m --kind answers --rows 16 --rounds 3
     python -m benchmarks.evaluate --table                            the table of all results so far
 
@@ -12,6 +14,7 @@ relative difference of the likelihoods, and the share of answers with the very s
 
 import argparse
 import json
+import random
 import sys
 import time
 from collections.abc import Callable
@@ -30,7 +33,7 @@ Task = Callable[[Any, list[Sample]], list[Any]]
 
 def weigh_with_tailora(model: Any, samples: list[Sample]) -> list[Any]:
     """Return the nats of each sample's answer."""
-    from tailora.model.losses import micro_batches
+    from tailora.model.losses import reading_batches
     from tailora.tasks.generate import Generate
 
     machine.keep_freed_memory()
@@ -38,7 +41,7 @@ def weigh_with_tailora(model: Any, samples: list[Sample]) -> list[Any]:
     task = Generate(recipe.Evaluate(), _tokenizer())
     numbers = {id(sample): number for number, sample in enumerate(samples)}
     found: dict[int, float] = {}
-    for batch in micro_batches(model, samples, MICRO_TOKENS):
+    for batch in reading_batches(model, samples, MICRO_TOKENS):
         losses = task.row_losses(model, batch)
         found |= {numbers[id(sample)]: loss for sample, loss in zip(batch, losses, strict=True)}
     return [found[number] for number in range(len(samples))]
@@ -106,14 +109,16 @@ def answer_with_generate(size: int) -> Task:
     return answer
 
 
+_WEIGHING: dict[str, tuple[str, Task]] = {
+    "tailora": ("tailora", weigh_with_tailora),
+    "lm_eval-1": ("lm_eval, batches of 1 (its default)", weigh_with_lm_eval(1)),
+    "lm_eval-8": ("lm_eval, batches of 8", weigh_with_lm_eval(8)),
+    "lm_eval-32": ("lm_eval, batches of 32", weigh_with_lm_eval(32)),
+}
 # kind → name → what it says of itself, and what it does. The first of each kind is ours.
 CONTENDERS: dict[str, dict[str, tuple[str, Task]]] = {
-    "likelihoods": {
-        "tailora": ("tailora", weigh_with_tailora),
-        "lm_eval-1": ("lm_eval, batches of 1 (its default)", weigh_with_lm_eval(1)),
-        "lm_eval-8": ("lm_eval, batches of 8", weigh_with_lm_eval(8)),
-        "lm_eval-32": ("lm_eval, batches of 32", weigh_with_lm_eval(32)),
-    },
+    "likelihoods": _WEIGHING,
+    "choices": _WEIGHING,
     "answers": {
         "tailora": ("tailora, batches of 32", answer_with_tailora),
         "generate-1": ("a loop over generate", answer_with_generate(1)),
@@ -134,6 +139,19 @@ def draw_rows(shape: str, count: int, vocabulary: int) -> list[Sample]:
     lines = bundled_data()["python_qa"].read_text("utf-8").splitlines()
     rows = [json.loads(line) for line in lines[:: len(lines) // count][:count]]
     return [prompts.encode([{"role": "user", "content": row["instruction"]}], row["output"]) for row in rows]
+
+
+def draw_choices(shape: str, count: int, vocabulary: int) -> list[Sample]:
+    """Return `count` rows, four endings of 5–25 tokens to each question of 60–120, cut from what `draw_rows` draws."""
+    numbers, text = random.Random(SEED), [token for row in draw_rows(shape, 64, vocabulary) for token in row.tokens]
+
+    def piece(least: int, most: int) -> list[int]:
+        start, length = numbers.randrange(len(text) - most), numbers.randint(least, most)
+        return text[start : start + length]
+
+    questions = [piece(60, 120) for _ in range(0, count, 4)]
+    pairs = [(questions[number // 4], piece(5, 25)) for number in range(count)]
+    return [Sample(asked + said, [(len(asked), len(asked) + len(said))]) for asked, said in pairs]
 
 
 def _end(model: Any) -> int:
@@ -160,7 +178,8 @@ def measure(shape: str, kind: str, name: str, count: int, dtype: Any) -> dict[st
             if "lora_B" in weight_name:
                 weight.normal_(std=1e-3)
     freeze_dtype(model, recipe.Model(dtype=dtype))
-    samples = draw_rows(shape, count, model.get_input_embeddings().num_embeddings)
+    draw = draw_choices if kind == "choices" else draw_rows
+    samples = draw(shape, count, model.get_input_embeddings().num_embeddings)
     work = CONTENDERS[kind][name][1]
     work(model, samples[:2])
     began = time.perf_counter()
@@ -179,7 +198,7 @@ def measure(shape: str, kind: str, name: str, count: int, dtype: Any) -> dict[st
 def agreement(kind: str, ours: list[Any], theirs: list[Any]) -> float:
     """Return the largest relative difference of likelihoods, or the share of answers with the same tokens."""
     pairs = list(zip(ours, theirs, strict=True))
-    if kind == "likelihoods":
+    if kind != "answers":
         return float(max(abs(a - b) / abs(b) for a, b in pairs))
     return float(sum(a == b for a, b in pairs) / len(pairs))
 
@@ -195,7 +214,7 @@ def table(shape: str, dtype: str = "torch.float32") -> str:
         found = record.rounds_of([row for row in rows if row["kind"] == kind], contenders, "rows_per_second")
         for name, rounds in found.items():
             agreed = [row["agreement"] for row in rounds.rows if row["agreement"] is not None]
-            same = "" if not agreed else f"{max(agreed):.1e} apart" if kind == "likelihoods" else f"{min(agreed):.0%}"
+            same = "" if not agreed else f"{min(agreed):.0%}" if kind == "answers" else f"{max(agreed):.1e} apart"
             lines.append(
                 f"| {kind}: {contenders[name][0]} | {rounds.rows[0]['rows']} | {rounds.said(2)} | "
                 f"{found['tailora'].rate / rounds.rate:.2f}× | {rounds.peak_bytes / 1e9:.2f} | {same} | "

@@ -13,8 +13,8 @@ import torch
 from tailora import recipe
 from tailora.model import load
 from tailora.model.lora import add_lora
-from tailora.model.losses import choose_path, micro_batches
-from tailora.tasks.generate import Generate, nats_to_bits
+from tailora.model.losses import choose_path, reading_batches
+from tailora.tasks.generate import Generate, Reading, nats_to_bits
 from tailora.text.prompts import Sample
 from tailora.text.read import bundled_data, read_general
 
@@ -30,6 +30,18 @@ doc_to_text: "{{{{before}}}}"
 doc_to_target: "{{{{after}}}}"
 target_delimiter: ""
 metric_list: [{{metric: perplexity, aggregation: perplexity, higher_is_better: false}}]
+"""
+CHOICES = """\
+task: choices
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {path}}}, cache_dir: {cache}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}}"
+doc_to_choice: "{{{{endings}}}}"
+doc_to_target: 0
+target_delimiter: " "
+metric_list: [{{metric: acc}}]
 """
 TEXTS = """\
 task: texts
@@ -83,12 +95,16 @@ def ask(model: Any, task: Generate, tmp_path: Path) -> Ask:
 
 def weigh(model: Any, task: Generate, samples: list[Sample], path: str) -> list[float]:
     """Return the nats of each sample, in packed batches."""
+    return [reading.nats for reading in read(model, task, samples, path)]
+
+
+def read(model: Any, task: Generate, samples: list[Sample], path: str) -> list[Reading]:
     choose_path(model, path)  # type: ignore[arg-type]
     numbers = {id(sample): number for number, sample in enumerate(samples)}
-    found: dict[int, float] = {}
-    for batch in micro_batches(model, samples, 1024):
-        losses = task.row_losses(model, batch)
-        found |= {numbers[id(sample)]: loss for sample, loss in zip(batch, losses, strict=True)}
+    found: dict[int, Reading] = {}
+    for batch in reading_batches(model, samples, 1024):
+        readings = task.row_readings(model, batch)
+        found |= {numbers[id(sample)]: reading for sample, reading in zip(batch, readings, strict=True)}
     choose_path(model, "plain")
     return [found[number] for number in range(len(samples))]
 
@@ -114,6 +130,37 @@ def test_the_likelihood_of_answers_is_that_of_lm_eval(model: Any, task: Generate
     assert [-nats for nats in ours] == pytest.approx([float(value) for value in theirs], rel=1e-6)
     perplexity = results["results"]["pairs"]["perplexity,none"]
     assert math.exp(sum(ours) / len(ours)) == pytest.approx(perplexity, rel=1e-5)
+
+
+def test_the_likelihood_of_choices_and_whether_each_is_the_likeliest_text_is_that_of_lm_eval(
+    model: Any, task: Generate, ask: Ask
+) -> None:
+    lines = bundled_data()["python_qa"].read_text("utf-8").splitlines()[:40:2]
+    rows = list(map(json.loads, lines))
+    # One that is easily guessed, and questions of the bundled data.
+    asked: list[dict[str, Any]] = [
+        {"question": "for i in range(10):\n    print(i)\n\nfor i in", "endings": ["range", "a"]}
+    ]
+    for number, row in enumerate(rows):
+        words = [rows[(number + step) % len(rows)]["output"].split() for step in range(3)]
+        # Endings of several words, one that begins another, two alike and one of a single token.
+        endings = [*(" ".join(said[:6]) for said in words), " ".join(words[0][:3]), " ".join(words[0][:6]), "a"]
+        asked.append({"question": row["instruction"], "endings": endings})
+    encode = task.prompts.tokenizer.encode
+    samples = []
+    for row in asked:
+        start = len(encode(row["question"]))
+        for ending in row["endings"]:
+            tokens = encode(f"{row['question']} {ending}")
+            samples.append(Sample(tokens, [(start, len(tokens))]))
+    results = ask(CHOICES, asked, 1024)
+    logged = sorted(results["samples"]["choices"], key=lambda s: s["doc_id"])
+    theirs = [choice[0] for answered in logged for choice in answered["resps"]]
+    ours = read(model, task, samples, "fast")
+    assert [-reading.nats for reading in ours] == pytest.approx([float(value) for value, _ in theirs], rel=1e-6)
+    guessed = [reading.right == sample.targets for reading, sample in zip(ours, samples, strict=True)]
+    assert guessed == [str(greedy) == "True" for _, greedy in theirs]
+    assert {True, False} == set(guessed)
 
 
 @pytest.mark.parametrize("longest", [1024, 65])

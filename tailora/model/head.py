@@ -61,7 +61,8 @@ def read_tokens(head: Head, hidden: Any, targets: Any) -> tuple[Any, Any]:
         chosen = targets[part]
         here, _ = _capped(head, _logits(head, hidden[part], logits[: len(chosen)]))
         nats[part] = torch.nn.functional.cross_entropy(here.float(), chosen, reduction="none")
-        right[part] = here.argmax(-1) == chosen
+        # The first of the largest, as argmax says too, but that is five times slower in bfloat16.
+        right[part] = here.max(-1).indices == chosen
     return nats, right
 
 

@@ -1,47 +1,30 @@
-"""Rows laid one after another without padding, each for itself or each going on from the beginning of another."""
+"""Rows laid one after another without padding, each by itself or going on from the beginning of the one before."""
 
 import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tailora.text.prompts import Sample
-from tailora.text.stems import LEAST, branches, inputs
-
-# Tokens of rows that go on from one stem and are attended together: fewer and larger products of matrices, for scores
-# between them that nobody asked for.
-_TOGETHER = 256
+from tailora.text.stems import LEAST, alike, inputs
 
 
-class Block(NamedTuple):
-    """A part of a packed sequence that is attended at once, and the places that it looks at: None where just itself."""
+class Branch(NamedTuple):
+    """What a row has of its own in a packed sequence, and the places of all its tokens: a slice where they are own."""
 
     own: slice
-    seen: Any
-
-
-class Forest(NamedTuple):
-    """Rows that go on from one another's beginnings, so that a packed sequence holds each beginning once.
-
-    They lie so that all that goes on from a token follows it without a gap: the token at place j is seen from the
-    places j to `reach[j]` - 1.
-    """
-
-    positions: Any
-    reach: Any
-    blocks: list[Block]
-    masks: dict[Any, Any]
-    """What each block is masked with, kept from one layer to the next."""
+    whole: Any
+    length: int
 
 
 class Packing(NamedTuple):
     """Where rows lie in a packed sequence: row i holds the tokens from `bounds[i]` to `bounds[i + 1]`.
 
-    With a `forest`, these are the bounds of its trees.
+    With `branches`, each row may go on from the beginning of the one before it, and the bounds are of what is its own.
     """
 
     bounds: Any
     longest: int
-    forest: Forest | None = None
+    branches: list[Branch] | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments by which transformers hands this through a model to its attention."""
@@ -51,7 +34,7 @@ class Packing(NamedTuple):
             "max_length_q": self.longest,
             "max_length_k": self.longest,
         }
-        return named if self.forest is None else named | {"forest": self.forest}
+        return named if self.branches is None else named | {"branches": self.branches}
 
 
 class Packed(NamedTuple):
@@ -85,36 +68,16 @@ def pack_shared(samples: Sequence[Sample], least: int = LEAST) -> tuple[Packed, 
     import torch
 
     rows = [inputs(sample) for sample in samples]
-    order = branches(rows, least)
+    order = alike(rows, least)
+    bounds = list(itertools.accumulate((len(rows[row]) - shared for row, shared in order), initial=0))
     places: list[Any] = [None] * len(rows)
-    stops = list(itertools.accumulate(len(rows[row]) - shared for row, shared in order))
-    before = torch.empty(0, dtype=torch.long)
-    for (row, shared), stop in zip(order, stops, strict=True):
-        before = places[row] = torch.cat([before[:shared], torch.arange(stop - len(rows[row]) + shared, stop)])
+    branches, before = [], torch.empty(0, dtype=torch.long)
+    for (row, shared), (start, stop) in zip(order, itertools.pairwise(bounds), strict=True):
+        before = places[row] = torch.cat([before[:shared], torch.arange(start, stop)])
+        if start < stop:
+            own = slice(start, stop)
+            branches.append(Branch(own, before if shared else own, len(before)))
     tokens = torch.tensor([token for row, shared in order for token in rows[row][shared:]])
     positions = torch.cat([torch.arange(shared, len(rows[row])) for row, shared in order])
-    reach = torch.empty(len(tokens), dtype=torch.long)
-    for (row, _), stop in zip(order, stops, strict=True):  # the last row that holds a token is the one that counts
-        reach[places[row]] = stop
-    blocks = _blocks([(places[row][:shared], stop) for (row, shared), stop in zip(order, stops, strict=True)])
-    roots = [start for start, (_, shared) in zip([0, *stops], order, strict=False) if not shared]
-    longest = max(stop - start for start, stop in itertools.pairwise([*roots, len(tokens)]))
-    bounds = torch.tensor([*roots, len(tokens)], dtype=torch.int32)
-    return Packed(tokens, positions, Packing(bounds, longest, Forest(positions, reach, blocks, {}))), places
-
-
-def _blocks(parts: Sequence[tuple[Any, int]]) -> list[Block]:
-    """Cut a packed sequence for attention: what each row goes on from, and where its own part stops → blocks."""
-    import torch
-
-    cuts: list[tuple[Any, int, int]] = []  # what a block goes on from, its start and stop
-    for stem, stop in parts:
-        start = cuts[-1][2] if cuts else 0
-        if len(stem) and stop - cuts[-1][1] <= _TOGETHER:
-            cuts[-1] = (*cuts[-1][:2], stop)
-        elif stop > start:
-            cuts.append((stem, start, stop))
-    return [
-        Block(slice(start, stop), torch.cat([stem, torch.arange(start, stop)]) if len(stem) else None)
-        for stem, start, stop in cuts
-    ]
+    packing = Packing(torch.tensor(bounds, dtype=torch.int32), max(map(len, rows)), branches)
+    return Packed(tokens, positions, packing), places

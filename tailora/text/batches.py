@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 
 from tailora.text.prompts import Sample
-from tailora.text.stems import branches, inputs
+from tailora.text.stems import alike, inputs
 
 _EVEN = 0.8
 
@@ -66,16 +66,18 @@ def shared_batches(samples: Sequence[Sample], most_tokens: int) -> Iterator[list
 
     What samples of a batch have in common from their beginning counts once.
     """
-    families: list[tuple[list[int], int]] = []
-    for row, shared in branches([inputs(sample) for sample in samples]):
+    families: list[list[int]] = []
+    sizes: list[int] = []
+    for row, shared in alike([inputs(sample) for sample in samples]):
         size = len(samples[row].tokens)
-        if shared and families[-1][1] + size - shared <= most_tokens:
-            rows, total = families[-1]
-            families[-1] = ([*rows, row], total + size - shared)
+        if shared and sizes[-1] + size - shared <= most_tokens:
+            families[-1].append(row)
+            sizes[-1] += size - shared
         else:
-            families.append(([row], size))
-    families.sort(key=lambda family: min(family[0]))  # so that samples without kin are packed in their own order
-    return _packed([([samples[row] for row in rows], size) for rows, size in families], most_tokens)
+            families.append([row])
+            sizes.append(size)
+    sized = sorted(zip(families, sizes, strict=True))  # samples without kin are packed in their own order
+    return _packed([([samples[row] for row in rows], size) for rows, size in sized], most_tokens)
 
 
 def _packed(families: Sequence[tuple[list[Sample], int]], most_tokens: int) -> Iterator[list[Sample]]:

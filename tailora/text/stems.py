@@ -1,7 +1,7 @@
 """Rows that begin alike: which go on from the beginning of which. Knows no tensors."""
 
+import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from tailora.text.prompts import Sample
 
@@ -9,21 +9,14 @@ from tailora.text.prompts import Sample
 LEAST = 16
 
 
-class Branch(NamedTuple):
-    """A row, and how many of its first tokens it has in common with the row before it, from which it goes on."""
+def alike(rows: Sequence[Sequence[int]], least: int = LEAST) -> list[tuple[int, int]]:
+    """Order `rows` so that those that begin alike stand together.
 
-    row: int
-    shared: int
-
-
-def branches(rows: Sequence[Sequence[int]], least: int = LEAST) -> list[Branch]:
-    """Order `rows` so that those that begin alike stand together; fewer than `least` tokens in common are none."""
+    Returns the number of each and how many tokens it has in common with the one before it; fewer than `least` are 0.
+    """
     order = sorted(range(len(rows)), key=lambda row: list(rows[row]))
-    found: list[Branch] = []
-    for row in order:
-        shared = _alike(rows[found[-1].row], rows[row]) if found else 0
-        found.append(Branch(row, shared if shared >= least else 0))
-    return found
+    common = [0, *(_common(rows[left], rows[right]) for left, right in itertools.pairwise(order))]
+    return [(row, shared if shared >= least else 0) for row, shared in zip(order, common, strict=False)]
 
 
 def inputs(sample: Sample) -> list[int]:
@@ -32,7 +25,7 @@ def inputs(sample: Sample) -> list[int]:
     return sample.tokens[: max(1, last - 1)]
 
 
-def _alike(left: Sequence[int], right: Sequence[int]) -> int:
+def _common(left: Sequence[int], right: Sequence[int]) -> int:
     """Return how many tokens both begin with."""
     shorter = min(len(left), len(right))
     return next((place for place in range(shorter) if left[place] != right[place]), shorter)

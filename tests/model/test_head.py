@@ -36,3 +36,16 @@ def test_reading_tokens_gives_their_losses_and_whether_they_were_the_likeliest(c
     nats, right = read_tokens(Head(weight, None, cap), hidden, targets)
     torch.testing.assert_close(nats, torch.nn.functional.cross_entropy(logits, targets, reduction="none"))
     assert torch.equal(right, logits.argmax(-1) == targets)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_of_tokens_equally_likely_the_first_counts_as_the_likeliest(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    weight, hidden = (torch.randint(-1, 2, (rows, 4)).to(dtype) for rows in (500, 200))
+    logits, targets = hidden @ weight.T, torch.randint(0, 500, (200,))
+    targets[::2] = logits[::2].argmax(-1)
+    best = logits.max(-1, keepdim=True).values
+    assert ((logits == best).sum(-1) > 1).all()
+    first = torch.tensor([row.index(max(row)) for row in logits.tolist()])
+    _, right = read_tokens(Head(weight, None, None), hidden, targets)
+    assert torch.equal(right, first == targets)

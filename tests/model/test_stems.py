@@ -167,12 +167,12 @@ def test_a_row_without_targets_has_no_numbers() -> None:
     assert read(model, samples[:1]) == ([0.0], [[]])
 
 
-def test_a_model_that_loses_the_tree_on_its_way_is_read_row_by_row() -> None:
+def test_a_model_that_loses_the_branches_on_its_way_is_read_row_by_row() -> None:
     model, samples = adapted("llama"), questions()
     expected = alone(model, samples)
 
     def forget(layer: Any, args: Any, named: dict[str, Any]) -> Any:
-        return args, {name: value for name, value in named.items() if name != "forest"}
+        return args, {name: value for name, value in named.items() if name != "branches"}
 
     model.get_base_model().base_model.register_forward_pre_hook(forget, with_kwargs=True)
     path = choose_path(model, "auto")
