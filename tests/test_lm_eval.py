@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lm_eval
 import pytest
 import torch
 
@@ -17,8 +18,6 @@ from tailora.model.losses import choose_path, reading_batches
 from tailora.tasks.generate import Generate, Reading, nats_to_bits
 from tailora.text.prompts import Sample
 from tailora.text.read import bundled_data, read_general
-
-lm_eval = pytest.importorskip("lm_eval", reason="lm-eval is not installed (pip install lm-eval==0.4.13)")
 
 PAIRS = """\
 task: pairs

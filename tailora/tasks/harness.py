@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,7 +103,7 @@ class Harness:
         for task in tasks.values():
             task.set_fewshot_seed(seed=_FEWSHOT_SEED)
         samples, screen = {leaf: sorted(chosen) for leaf, chosen in numbers.items()}, sys.stderr
-        with _contained(self.source, "ask or score"):
+        with _contained(self.source, "ask or score", ours=(RuntimeError, MemoryError)):
             lm = harness_model(model, tokenizer, limits, asked, screen)
             results = lm_eval.evaluate(lm, {"tasks": tasks}, samples=samples, bootstrap_iters=0)
         return results, lm.counted
@@ -217,7 +218,12 @@ def _load(names: Sequence[str]) -> dict[str, dict[str, Any]]:
                 f"{PREFIX}{unknown[0]}: the harness has no such task{did_you_mean(unknown[0], manager.all_tasks)}; "
                 "`lm-eval ls tasks` lists them, and a task of your own is named by its file, such as mine.yaml."
             )
-        return {name: _prepared(manager.load([name])["tasks"]) for name in names}
+        loaded = {name: _prepared(manager.load([name])["tasks"]) for name in names}
+    leaves = Counter(leaf for tasks in loaded.values() for leaf in tasks)
+    twice = [leaf for leaf, count in leaves.items() if count > 1]
+    if twice:
+        raise DataError(f"{listed}: {twice[0]} is named twice, by itself or in a group; name it once.")
+    return loaded
 
 
 def _prepared(tasks: dict[str, Any]) -> dict[str, Any]:
@@ -227,10 +233,10 @@ def _prepared(tasks: dict[str, Any]) -> dict[str, Any]:
             task.set_config(key="num_fewshot", value=0)
         if getattr(task, "UNSAFE_CODE", False):
             raise DataError(
-                f"{name} runs generated programs outside of a sandbox. Use --on with its rows, such as mbpp.jsonl"
+                f"{name} runs generated programs outside of a sandbox. Use --on with its rows, such as mbpp.jsonl."
             )
         if getattr(task, "MULTIMODAL", False):
-            raise DataError(f"{name} asks about images, which no model here reads")
+            raise DataError(f"{name} asks about images, which no model here reads.")
     return tasks
 
 
@@ -246,10 +252,11 @@ class _Told(logging.Handler):
 
 
 @contextlib.contextmanager
-def _contained(source: str, what: str) -> Iterator[None]:
+def _contained(source: str, what: str, ours: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Keep the harness from writing to the screen, and from running metrics that are programs from the hub.
 
-    What the harness, the text of a task and the clients of its data raise becomes one paragraph.
+    What the harness, the text of a task and the clients of its data raise becomes one paragraph, but for kinds of
+    errors that are `ours`.
     """
     import evaluate.config as remote
 
@@ -261,7 +268,7 @@ def _contained(source: str, what: str) -> Iterator[None]:
     try:
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
             yield
-    except (TailoraError, RuntimeError, MemoryError):  # the last two are the engine's
+    except (TailoraError, *ours):
         raise
     except Exception as error:
         said = [line for text in (*told.lines[-1:], str(error)) for line in text.strip().strip("'\"").splitlines()[:1]]

@@ -253,6 +253,10 @@ def test_what_cannot_be_asked_is_said(trained: Path, tasks: Path, make_recipe: M
         "max_gen_toks: 12", "max_gen_toks: 12, num_beams: 3"))  # fmt: skip
     with pytest.raises(RunError, match="num_beams, which tailora does not know"):
         ask(named(tasks, "odd"))
+    with pytest.raises(DataError, match="pick is named twice"):
+        (tasks / "again").mkdir()
+        shutil.copy(tasks / "pick.yaml", tasks / "again" / "pick.yaml")
+        ask(named(tasks, "pick", "again/pick"))
     (tasks / "broken.yaml").write_text((tasks / "say.yaml").read_text().replace("rows.jsonl", "gone.jsonl"))
     with pytest.raises(DataError, match="the harness cannot load this"):
         ask(named(tasks, "broken"))
