@@ -268,9 +268,9 @@ def _contained(source: str, what: str, ours: tuple[type[Exception], ...] = ()) -
     try:
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
             yield
-    except (TailoraError, *ours):
-        raise
     except Exception as error:
+        if isinstance(error, (TailoraError, *ours)):
+            raise
         said = [line for text in (*told.lines[-1:], str(error)) for line in text.strip().strip("'\"").splitlines()[:1]]
         raise DataError(
             f"{source}: the harness cannot {what} this: {type(error).__name__}: {' — '.join(said)[:400]}. Most tasks "
