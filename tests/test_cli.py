@@ -1,5 +1,6 @@
 """The command line: a mistake is answered in one paragraph with what to write instead, and costs no time."""
 
+import functools
 import json
 import os
 import re
@@ -215,7 +216,11 @@ def test_an_interruption_ends_quietly_with_130(workplace: Path, offline: dict[st
     row = json.dumps({"question": "q" * 200, "answer": "a" * 200})
     (workplace / "rows.jsonl").write_text((row + "\n") * 200_000)
     command = [sys.executable, "-m", "tailora", "prepare", "small.toml"]
-    with subprocess.Popen(command, cwd=workplace, env=offline, stderr=subprocess.PIPE, text=True) as process:
+    # Tests that run in the background of a shell inherit that this signal is ignored.
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        command, cwd=workplace, env=offline, stderr=subprocess.PIPE, text=True, preexec_fn=heed
+    ) as process:
         # Rows are being read: before, an import might swallow the signal, as some libraries' do.
         while not list((workplace / "runs" / "small").glob("prepare.partial/rows.*")):
             assert process.poll() is None
