@@ -157,7 +157,7 @@ def _show_comparison(comparison: dict[str, Any]) -> None:
     cells = list(short_cells(comparison))
     _show_table(SHORT_HEADER, cells, texts=("metric", "verdict"))
     if any(verdict.endswith("*") for *_, verdict in cells):
-        _say("evaluate", "* few independent rows, or most of one group: the interval is rough")
+        _say("evaluate", "* too few independent rows or groups: the interval is rough")
     _say("evaluate", *headline(comparison), *prompt_lines(comparison))
 
 

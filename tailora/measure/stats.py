@@ -308,8 +308,9 @@ def _warning(sizes: NDArray[np.intp]) -> str | None:
         return f"{counted}: fewer than {_FEWEST} are too few to tell a difference"
     if clusters < _FEW:
         return f"{counted}: below {_FEW} the interval is rough"
-    if n * n < _FEW * int(sizes @ sizes):
-        return f"{int(sizes.max())} of {rows} belong to one group: the interval is rough"
+    equal = n * n // int(sizes @ sizes)
+    if equal < _FEW:
+        return f"{clusters} groups of unequal sizes tell as much as {equal} equal ones: below {_FEW} the interval is rough"
     return None
 
 
