@@ -310,7 +310,8 @@ def _warning(sizes: NDArray[np.intp]) -> str | None:
         return f"{counted}: below {_FEW} the interval is rough"
     equal = n * n // int(sizes @ sizes)
     if equal < _FEW:
-        return f"{clusters} groups of unequal sizes tell as much as {equal} equal ones: below {_FEW} the interval is rough"
+        told = f"{clusters} groups of unequal sizes tell as much as {equal} equal ones"
+        return f"{told}: below {_FEW} the interval is rough"
     return None
 
 
