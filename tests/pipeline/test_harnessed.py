@@ -19,6 +19,7 @@ from tests.processes import start_tailora
 from tests.rows import read, write
 
 MakeRecipe = Callable[..., Recipe]
+LONG = {"model.max_length": 1024}  # as much as the harness's backend reads
 COMMON = "dataset_path: json\ndataset_kwargs: {{data_files: {{test: {rows}}}, cache_dir: {cache}}}\ntest_split: test\n"
 TASKS = {
     "pick": """\
@@ -90,7 +91,7 @@ def named(tasks: Path, *names: str) -> str:
 @pytest.fixture(scope="module")
 def met(trained: Path, tasks: Path, make_recipe: MakeRecipe) -> tuple[Any, Path]:
     """Return the comparison on all tasks, and its folder."""
-    comparison, run = evaluate_on(trained, recipe_on(make_recipe(), named(tasks, *TASKS), "harnessed"))
+    comparison, run = evaluate_on(trained, recipe_on(make_recipe(**LONG), named(tasks, *TASKS), "harnessed"))
     return comparison, run.folder / "evaluate"
 
 
@@ -208,7 +209,7 @@ def test_a_kill_changes_no_number(
     met: tuple[Any, Path], trained: Path, tasks: Path, make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
     recipe = tmp_path / "toy.toml"
-    recipe.write_text(describe_recipe(make_recipe()))
+    recipe.write_text(describe_recipe(make_recipe(**LONG)))
     partial = trained / "evaluate-on" / "killed" / "evaluate.partial" / "journal.jsonl"
 
     def start() -> Any:
