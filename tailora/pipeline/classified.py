@@ -39,8 +39,11 @@ _SCORES = ("accuracy", "macro F1", "weighted F1", "MCC", "NLL", "Brier", "ECE")
 Probabilities = list[list[float]]
 
 
-def compare_classifiers(run: Run, adapter: Path, stage: Stage) -> None:
-    """Let base, tuned and baselines label the prepared test rows of `run`; fills the folder of `stage`."""
+def compare_classifiers(run: Run, adapter: Path, stage: Stage) -> Row:
+    """Let base, tuned and baselines label the prepared test rows of `run`; fills the folder of `stage`.
+
+    Returns the comparison of base and tuned.
+    """
     exam = _set_exam(run, adapter, stage)
     with journal(stage) as pages:
         chances = _ask(exam, pages)
@@ -49,8 +52,7 @@ def compare_classifiers(run: Run, adapter: Path, stage: Stage) -> None:
     for variant, predicted in predictions.items():
         files.write_jsonl(stage.folder / variant / "predictions.jsonl", predicted)
         files.write_json(stage.folder / variant / "scores.json", scores[variant])
-    comparison = compare(exam.task.metrics, predictions["base"], predictions["tuned"])
-    comparison |= {
+    return compare(exam.task.metrics, predictions["base"], predictions["tuned"]) | {
         "task": "classify",
         "names": exam.task.names,
         "head": "untrained" if exam.untrained else "trained before",
@@ -59,8 +61,6 @@ def compare_classifiers(run: Run, adapter: Path, stage: Stage) -> None:
         "sandbox": "limits",
         "rows": exam.budget,
     }
-    files.write_json(stage.folder / "comparison.json", comparison)
-    stage.facts["verdict"] = comparison["verdict"]
 
 
 @dataclass(frozen=True)

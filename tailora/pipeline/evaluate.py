@@ -18,7 +18,15 @@ from tailora.pipeline.compare import compare, compare_general, scores
 from tailora.pipeline.journal import NAME, Journal, journal
 from tailora.pipeline.prepare import prepare
 from tailora.pipeline.train import train
-from tailora.pipeline.variants import BASE, TUNED, Variants, hash_of_adapter, hashes_of_own, load_variants
+from tailora.pipeline.variants import (
+    BASE,
+    TUNED,
+    Variants,
+    hash_of_adapter,
+    hashes_of_own,
+    load_variants,
+    without_own_metrics,
+)
 from tailora.recipe import Recipe
 from tailora.run import RUNS, Run, Stage
 from tailora.text.budget import Fitting
@@ -29,6 +37,7 @@ from tailora.text.read import read_general
 if TYPE_CHECKING:
     from tailora.engine import Answer
     from tailora.tasks.generate import Reading
+    from tailora.tasks.harness import Harness
 
 
 def evaluate(recipe: Recipe, root: Path = RUNS) -> Row:
@@ -71,35 +80,43 @@ def read_comparison(run: Run) -> Row:
     return comparison
 
 
-def compare_variants(run: Run, adapter: Path, *, leaks_known: bool = True) -> None:
+def compare_variants(run: Run, adapter: Path, *, leaks_known: bool = True, harness: "Harness | None" = None) -> None:
     """Ask the base of `run` and the same with `adapter` the prepared test rows; fills `<run>/evaluate/`.
 
-    Without `leaks_known` no row has been looked for in what the adapter was trained on, so none is called clean.
+    With a `harness`, it asks them. Without `leaks_known` no row has been looked for in what the adapter was trained on,
+    so none is called clean.
     """
     with run.stage("evaluate", resume=True) as stage:
-        test = run.folder / "prepare" / "test.jsonl"
+        own = hashes_of_own(run.recipe)
         stage.made_from |= {
             "tailora": machine.version("tailora"),
             "adapter": hash_of_adapter(adapter),
-            "test rows": files.sha256(test),
-            "prompts of evaluate.prompts": hashes_of_own(run.recipe)["prompts"],
+            "test rows": files.sha256(run.folder / "prepare" / "test.jsonl"),
+            "prompts of evaluate.prompts": own["prompts"],
         }
-        stage.facts |= hashes_of_own(run.recipe)
-        if run.recipe.task == "classify":
-            compare_classifiers(run, adapter, stage)
-            return
-        all_rows = RowFile.open(test)
-        exam = _set_exam(run, adapter, list(all_rows[: run.recipe.evaluate.rows]), stage)
-        with journal(stage) as pages:
-            answered = {TUNED: _ask(exam, TUNED, pages)}
-            with exam.variants.model.disable_adapter():
-                answered[BASE] = _ask(exam, BASE, pages)
-        rows = asdict(exam.fitting.budget) | {"not_asked": len(all_rows) - exam.wanted}
-        comparison = _write_variants(exam, answered, stage) | {"rows": rows}
+        stage.facts |= own
+        if harness is not None:
+            from tailora.pipeline.harnessed import compare_on_harness
+
+            comparison = compare_on_harness(run, adapter, harness, stage)
+        else:
+            compared = compare_classifiers if run.recipe.task == "classify" else _compare_answers
+            comparison = compared(run, adapter, stage)
         if not leaks_known:
             comparison["clean"]["rows"] = None
         files.write_json(stage.folder / "comparison.json", comparison)
         stage.facts["verdict"] = comparison["verdict"]
+
+
+def _compare_answers(run: Run, adapter: Path, stage: Stage) -> Row:
+    all_rows = RowFile.open(run.folder / "prepare" / "test.jsonl")
+    exam = _set_exam(run, adapter, list(all_rows[: run.recipe.evaluate.rows]), stage)
+    with journal(stage) as pages:
+        answered = {TUNED: _ask(exam, TUNED, pages)}
+        with exam.variants.model.disable_adapter():
+            answered[BASE] = _ask(exam, BASE, pages)
+    rows = asdict(exam.fitting.budget) | {"not_asked": len(all_rows) - exam.wanted}
+    return _write_variants(exam, answered, stage) | {"rows": rows}
 
 
 @dataclass(frozen=True)
@@ -268,8 +285,7 @@ def _holding(exam: _Exam, given: _Answered) -> list[bool | None]:
     from tailora.tasks.generate import Generate
 
     # Metrics of the user's own are made for rows of the test split, which have more columns.
-    settings = exam.variants.recipe.evaluate.model_copy(update={"metrics": [], "primary": None})
-    task = Generate(settings, exam.task.prompts.tokenizer)
+    task = Generate(without_own_metrics(exam.variants.recipe.evaluate), exam.task.prompts.tokenizer)
     outputs = [answer.text for answer in given.own]
     tested = [number for number, row in enumerate(exam.own) if row.get("tests")]
     rows = [{"answer": "-", **exam.own[number]} for number in tested]  # similarity to nothing is not asked for

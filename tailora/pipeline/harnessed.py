@@ -12,8 +12,8 @@ from tailora.files import Row, RowFile, fingerprint
 from tailora.model.decode import Limits
 from tailora.pipeline.compare import compare, scores
 from tailora.pipeline.journal import Journal, journal
-from tailora.pipeline.variants import BASE, TUNED, Variants, hash_of_adapter, hashes_of_own, load_variants
-from tailora.run import Run, tell
+from tailora.pipeline.variants import BASE, TUNED, Variants, load_variants
+from tailora.run import Run, Stage, tell
 from tailora.tasks.base import with_primary
 from tailora.tasks.generate import Reading
 from tailora.tasks.harness import Harness
@@ -21,47 +21,38 @@ from tailora.tasks.harness_model import Asked
 from tailora.text.prompts import Sample
 
 
-def compare_on_harness(run: Run, adapter: Path, harness: Harness, *, leaks_known: bool) -> None:
-    """Let the harness ask the base of `run` and the same with `adapter` the prepared rows; fills `<run>/evaluate/`.
+def compare_on_harness(run: Run, adapter: Path, harness: Harness, stage: Stage) -> Row:
+    """Let the harness ask the base of `run` and the same with `adapter` the prepared rows; fills the folder of `stage`.
+
+    Returns the comparison of base and tuned.
 
     Raises:
         RecipeError: when `evaluate.primary` is no metric of these tasks.
     """
     settings = run.recipe.evaluate
     _check_primary(settings.primary, harness)
-    with run.stage("evaluate", resume=True) as stage:
-        test = run.folder / "prepare" / "test.jsonl"
-        stage.made_from |= {
-            "tailora": machine.version("tailora"),
-            "lm_eval": machine.version("lm_eval"),
-            "adapter": hash_of_adapter(adapter),
-            "test rows": files.sha256(test),
-        }
-        stage.facts |= hashes_of_own(run.recipe)
-        all_rows = RowFile.open(test)
-        rows = list(all_rows[: settings.rows])
-        variants = load_variants(run, adapter, stage, own_metrics=False)
-        with journal(stage) as pages:
-            tuned, cut = _ask(harness, rows, variants, TUNED, pages)
-            with variants.model.disable_adapter():
-                base, _ = _ask(harness, rows, variants, BASE, pages)
-        metrics = with_primary(harness.metrics(rows, base, tuned), settings.primary)
-        predictions = {name: harness.predictions(rows, found) for name, found in ((BASE, base), (TUNED, tuned))}
-        for name, found in ((BASE, base), (TUNED, tuned)):
-            predicted = predictions[name]
-            files.write_jsonl(stage.folder / name / "predictions.jsonl", predicted)
-            own = {"lm_eval": _finite(found["results"])}  # its own aggregates, also of what cannot be paired
-            files.write_json(stage.folder / name / "scores.json", scores(metrics, predicted) | own)
-        comparison = compare(metrics, predictions[BASE], predictions[TUNED]) | {
-            "forgetting": [],
-            "sandbox": "limits",
-            "harness": {"source": str(harness), "version": machine.version("lm_eval"), **vars(cut)},
-            "not_asked": len(all_rows) - len(rows),
-        }
-        if not leaks_known:
-            comparison["clean"]["rows"] = None
-        files.write_json(stage.folder / "comparison.json", comparison)
-        stage.facts["verdict"] = comparison["verdict"]
+    stage.made_from["lm_eval"] = machine.version("lm_eval")
+    all_rows = RowFile.open(run.folder / "prepare" / "test.jsonl")
+    rows = list(all_rows[: settings.rows])
+    variants = load_variants(run, adapter, stage, own_metrics=False)
+    with journal(stage) as pages:
+        tuned, cut = _ask(harness, rows, variants, TUNED, pages)
+        with variants.model.disable_adapter():
+            base, _ = _ask(harness, rows, variants, BASE, pages)
+    scored = {BASE: harness.score(rows, base), TUNED: harness.score(rows, tuned)}
+    metrics = with_primary(harness.metrics(scored[BASE], scored[TUNED], base, tuned), settings.primary)
+    predictions = {}
+    for name, found in ((BASE, base), (TUNED, tuned)):
+        predictions[name] = predicted = harness.predictions(rows, found, scored[name])
+        files.write_jsonl(stage.folder / name / "predictions.jsonl", predicted)
+        own = {"lm_eval": _finite(found["results"])}  # its own aggregates, also of what cannot be paired
+        files.write_json(stage.folder / name / "scores.json", scores(metrics, predicted) | own)
+    return compare(metrics, predictions[BASE], predictions[TUNED]) | {
+        "forgetting": [],
+        "sandbox": "limits",
+        "harness": {"source": str(harness), "version": machine.version("lm_eval"), **vars(cut)},
+        "not_asked": len(all_rows) - len(rows),
+    }
 
 
 def _check_primary(primary: str | None, harness: Harness) -> None:

@@ -13,7 +13,6 @@ from tailora import files
 from tailora.errors import DataError, RecipeError, RunError
 from tailora.files import Row, RowFile
 from tailora.pipeline.evaluate import compare_variants, read_comparison
-from tailora.pipeline.harnessed import compare_on_harness
 from tailora.pipeline.variants import hash_of_adapter
 from tailora.recipe import Data, Recipe, parse_recipe
 from tailora.run import RUNS, Run, Stage
@@ -144,17 +143,15 @@ def _evaluate(recipe: Recipe, root: Path, adapter: Path, trained: RowFile | None
         if not run.is_done("prepare"):
             with run.stage("prepare") as stage:
                 read = _questions(source) if isinstance(source, Harness) else _rows(source, recipe.data)
-                _prepare(source, *read, trained, stage)
+                _prepare({"path": str(source), "sha256": made_from["rows"]}, *read, trained, stage)
                 stage.facts["made_from"] = made_from
         if run.facts("prepare").get("made_from") != made_from:
             raise RunError(
                 f"{run.folder}: rows or adapter have changed since this was begun; add --fresh to begin anew."
             )
         if not run.is_done("evaluate"):
-            if isinstance(source, Harness):
-                compare_on_harness(run, adapter, source, leaks_known=trained is not None)
-            else:
-                compare_variants(run, adapter, leaks_known=trained is not None)
+            harness = source if isinstance(source, Harness) else None
+            compare_variants(run, adapter, leaks_known=trained is not None, harness=harness)
     return read_comparison(run), run
 
 
@@ -182,13 +179,13 @@ def _questions(harness: Harness) -> tuple[list[Row], Kept]:
     return rows, Kept(read=len(rows))
 
 
-def _prepare(source: Source | Harness, rows: list[Row], kept: Kept, trained: RowFile | None, stage: Stage) -> None:
+def _prepare(source: Row, rows: list[Row], kept: Kept, trained: RowFile | None, stage: Stage) -> None:
     """Write the rows, and a card of what was kept, dropped, and shared with the training rows."""
     rows.sort(key=near.content_key)
     leaks = _mark(rows, trained, stage.folder / "rows.jsonl")
     files.write_jsonl(stage.folder / "test.jsonl", rows)
     card = {
-        "sources": [{"path": str(source), "sha256": source.sha256()}],
+        "sources": [source],
         "columns": {spell(columns): count for columns, count in kept.columns.most_common()},
         "rows": {"read": kept.read, "kept": len(rows), "dropped": kept.dropped.total()},
         "dropped": kept.dropped.card(),

@@ -1,7 +1,7 @@
 """Base and tuned as one loaded model, its adapter on and off, asked batch by batch into a journal."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,9 @@ from tailora import files, machine
 from tailora.errors import RunError
 from tailora.files import fingerprint
 from tailora.pipeline.journal import Journal
-from tailora.recipe import Recipe
+from tailora.recipe import Evaluate, Recipe
 from tailora.run import Run, Stage
+from tailora.text.batches import results_by_number
 from tailora.text.prompts import Sample
 from tailora.text.read import locate_source
 
@@ -38,17 +39,14 @@ class Variants:
         from tailora.model.losses import reading_batches
         from tailora.tasks.generate import Reading
 
-        numbers = {id(sample): number for number, sample in enumerate(samples)}
-        known = pages.known(part)
+        def read(batch: list[Sample]) -> list[Reading]:
+            found: list[Reading] = self.task.row_readings(self.model, batch)
+            _require_finite(part, found)
+            return found
 
-        def batches() -> Iterator[dict[int, Reading]]:
-            for batch in reading_batches(self.model, samples, self.recipe.train.micro_tokens):
-                if any(numbers[id(sample)] not in known for sample in batch):
-                    readings = self.task.row_readings(self.model, batch)
-                    _require_finite(part, readings)
-                    yield {numbers[id(sample)]: reading for sample, reading in zip(batch, readings, strict=True)}
-
-        return [Reading(*reading) for reading in pages.collect(part, batches(), len(samples), "weighing")]
+        batches = reading_batches(self.model, samples, self.recipe.train.micro_tokens)
+        found = results_by_number(samples, batches, pages.known(part), read)
+        return [Reading(*reading) for reading in pages.collect(part, found, len(samples), "weighing")]
 
     def answers(
         self, part: str, prompts: Sequence[list[int]], limits: "Limits", pages: Journal, stops: Sequence[str] = ()
@@ -81,7 +79,7 @@ def load_variants(run: Run, adapter: Path, stage: Stage, *, own_metrics: bool = 
 
     machine.keep_freed_memory()
     recipe = run.recipe
-    settings = recipe.evaluate if own_metrics else recipe.evaluate.model_copy(update={"metrics": [], "primary": None})
+    settings = recipe.evaluate if own_metrics else without_own_metrics(recipe.evaluate)
     task = Generate(settings, load.load_tokenizer(recipe.model))
     base = task.load(recipe.model)
     prints = {"base": load.base_fingerprint(base), "prompts": task.prompts.fingerprint()}
@@ -93,6 +91,11 @@ def load_variants(run: Run, adapter: Path, stage: Stage, *, own_metrics: bool = 
     stage.made_from |= prints | {"path": path.name}
     stage.facts |= {"path": path._asdict()}
     return Variants(model, task, recipe, longest)
+
+
+def without_own_metrics(settings: Evaluate) -> Evaluate:
+    """Return the settings for rows that the metrics named in them are not made for."""
+    return settings.model_copy(update={"metrics": [], "primary": None})
 
 
 def _check_origin(run: Run, adapter: Path, prints: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ from tailora.measure.classification import f1_counts, macro_f1, weighted_f1
 from tailora.model.fit import LossSum
 from tailora.model.losses import Path, micro_batches
 from tailora.tasks.base import Metric, with_primary
+from tailora.text.batches import results_by_number
 from tailora.text.budget import Fitting
 from tailora.text.near import question
 from tailora.text.prompts import Sample
@@ -128,12 +129,8 @@ class Classify:
         """Yield what `compute` gives for batches of similar length; those that are `known` as a whole are left out."""
         import torch
 
-        numbers = {id(sample): number for number, sample in enumerate(samples)}
-        for batch in micro_batches(model, samples, self._asked.train.micro_tokens):
-            if any(numbers[id(sample)] not in known for sample in batch):
-                with torch.inference_mode():
-                    results = compute(batch)
-                yield {numbers[id(sample)]: result for sample, result in zip(batch, results, strict=True)}
+        batches = micro_batches(model, samples, self._asked.train.micro_tokens)
+        return results_by_number(samples, batches, known, torch.inference_mode()(compute))
 
     def text_hash(self, row: Row) -> str:
         """Return a hash of what the model reads of a row."""

@@ -80,7 +80,7 @@ class Harness:
         with _contained(f"{PREFIX}{name}", "read"):
             for leaf, task in tasks.items():
                 for number, doc in enumerate(task.eval_docs):
-                    place = {"id": f"{leaf}/{number}", "where": f"{leaf}:{number}", "task": leaf, "number": number}
+                    place = {"id": _id(leaf, number), "where": f"{leaf}:{number}", "task": leaf, "number": number}
                     rows.append({**place, "name": _short(name), **_texts(task, doc)})
         return rows
 
@@ -108,12 +108,20 @@ class Harness:
             results = lm_eval.evaluate(lm, {"tasks": tasks}, samples=samples, bootstrap_iters=0)
         return results, lm.counted
 
-    def predictions(self, rows: Sequence[Row], results: Any) -> list[Row]:
+    def score(self, rows: Sequence[Row], results: Any) -> dict[str, list["Score"]]:
+        """Return what each metric makes of each question, by the id of its row, in the order of the tasks."""
+        names = {row["task"]: row["name"] for row in rows}
+        found: dict[str, list[Score]] = {}
+        for leaf, samples in results["samples"].items():
+            for sample in samples:  # one for each way to read an answer, which the harness calls a filter
+                found.setdefault(_id(leaf, sample["doc_id"]), []).extend(self._scores(names[leaf], leaf, sample))
+        return found
+
+    def predictions(self, rows: Sequence[Row], results: Any, scored: dict[str, list["Score"]]) -> list[Row]:
         """Return one row per question with its responses and what each metric reads of it."""
-        samples: dict[str, list[Any]] = {}
-        for leaf, found in results["samples"].items():
-            for sample in found:  # one for each way to read an answer, which the harness calls a filter
-                samples.setdefault(f"{leaf}/{sample['doc_id']}", []).append(sample)
+        samples = {
+            _id(leaf, sample["doc_id"]): sample for leaf, found in results["samples"].items() for sample in found[::-1]
+        }
         return [
             {
                 "id": row["id"],
@@ -121,29 +129,30 @@ class Harness:
                 "cluster": row["cluster"],
                 "leaks": row.get("leaks"),
                 **({"topic": row["task"]} if row["task"] != row["name"] else {}),
-                "prompt_hash": samples[row["id"]][0]["prompt_hash"],
-                "responses": samples[row["id"]][0]["resps"],
+                "prompt_hash": samples[row["id"]]["prompt_hash"],
+                "responses": samples[row["id"]]["resps"],
                 **{
                     key: number
-                    for sample in samples[row["id"]]
-                    for score in self._scores(row["name"], row["task"], sample)
-                    for key, number in ((score.name, score.number), (f"{score.name}, of", score.weight))
+                    for score in scored[row["id"]]
+                    for key, number in ((score.name, score.number), (_weight(score.name), score.weight))
                     if number is not None
                 },
             }
             for row in rows
         ]
 
-    def metrics(self, rows: Sequence[Row], base: Any, tuned: Any) -> list[Metric]:
-        """Return the metrics of all tasks, each named after its task; they read the rows of `predictions`."""
-        names = {row["task"]: row["name"] for row in rows}
-        found: dict[str, list[_Score]] = {}
-        for leaf, sample in _samples(base, tuned):
-            for score in self._scores(names[leaf], leaf, sample):
-                found.setdefault(score.name, []).append(score)
-        return [_metric(scores, _whole(scores, base), _whole(scores, tuned)) for scores in found.values()]
+    def metrics(self, base: dict[str, list["Score"]], tuned: dict[str, list["Score"]], *results: Any) -> list[Metric]:
+        """Return the metrics of all tasks, each named after its task; they read the rows of `predictions`.
 
-    def _scores(self, name: str, leaf: str, sample: Any) -> Iterator["_Score"]:
+        `results` are those of base and of tuned.
+        """
+        found: dict[str, list[Score]] = {}
+        for scores in (*base.values(), *tuned.values()):
+            for score in scores:
+                found.setdefault(score.name, []).append(score)
+        return [_metric(scores, *(_whole(scores, one) for one in results)) for scores in found.values()]
+
+    def _scores(self, name: str, leaf: str, sample: Any) -> Iterator["Score"]:
         """Yield what each metric makes of a question; and of choices, the probability of the right one."""
         task = next(tasks[leaf] for tasks in self._loaded.values() if leaf in tasks)
         several = len(task._filters) > 1
@@ -152,13 +161,13 @@ class Harness:
             shown = f"{name} {metric} ({sample['filter']})" if several else f"{name} {metric}"
             number, weight = _paired(rule, sample[metric])
             higher = bool(task.higher_is_better().get(metric, True))
-            yield _Score(shown, rule, higher, number, weight, (leaf, f"{metric},{sample['filter']}"))
+            yield Score(shown, rule, higher, number, weight, (leaf, f"{metric},{sample['filter']}"))
         right = _chance_of_right(task, sample)
         if right is not None:
-            yield _Score(f"{name} {_RIGHT}", "mean", True, right, None)
+            yield Score(f"{name} {_RIGHT}", "mean", True, right, None)
 
 
-class _Score(NamedTuple):
+class Score(NamedTuple):
     """What a metric of the harness says of one question; no number where it is none of a row alone."""
 
     name: str
@@ -169,6 +178,15 @@ class _Score(NamedTuple):
     weight: float | None
     place: tuple[str, str] = ("", "")
     """The task and the name under which its results hold the number of all rows."""
+
+
+def _id(leaf: str, number: int) -> str:
+    return f"{leaf}/{number}"
+
+
+def _weight(metric: str) -> str:
+    """Return the field that holds what a row weighs in a metric of ratios."""
+    return f"{metric}, of"
 
 
 def is_harness(source: str) -> bool:
@@ -295,13 +313,6 @@ def _texts(task: Any, doc: Any) -> Row:
     return {"prompt": [{"role": "user", "content": prompt}], "answer": " ".join(answers)}
 
 
-def _samples(*results: Any) -> Iterator[tuple[str, Any]]:
-    for found in results:
-        for leaf, samples in found["samples"].items():
-            for sample in samples:
-                yield leaf, sample
-
-
 def _paired(rule: str, value: Any) -> tuple[float | None, float | None]:
     """Return the number that a row adds and, for ratios, its weight; none where rows cannot be paired by it."""
     if rule not in _PAIRED:
@@ -313,7 +324,7 @@ def _paired(rule: str, value: Any) -> tuple[float | None, float | None]:
     return -float(nats), float(weight)
 
 
-def _whole(scores: list[_Score], results: Any) -> str:
+def _whole(scores: list[Score], results: Any) -> str:
     """Return the number that the harness makes of all rows of a metric, as text."""
     leaf, key = scores[0].place
     value = results["results"].get(leaf, {}).get(key)
@@ -321,13 +332,13 @@ def _whole(scores: list[_Score], results: Any) -> str:
     return f"{value:.4g}" if alone and isinstance(value, float | int) else "no number"
 
 
-def _metric(scores: list[_Score], base: str, tuned: str) -> Metric:
+def _metric(scores: list[Score], base: str, tuned: str) -> Metric:
     name, rule, higher = scores[0].name, scores[0].rule, scores[0].higher_is_better
     numbers = {score.number for score in scores if score.number is not None}
     is_ratio = _PAIRED.get(rule) is not None
     return Metric(
         name, "ratio" if is_ratio else "binary" if numbers <= {0.0, 1.0} else "mean", name, higher,
-        per=f"{name}, of" if is_ratio else "",
+        per=_weight(name) if is_ratio else "",
         transform=_PAIRED.get(rule),
         share=not is_ratio and all(0 <= number <= 1 for number in numbers),
         meaning=_MEANING if name.endswith(f" {_RIGHT}") else f"as lm-evaluation-harness defines it ({rule} over rows)",

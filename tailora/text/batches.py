@@ -3,12 +3,15 @@
 import bisect
 import heapq
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from tailora.text.prompts import Sample
 from tailora.text.stems import alike, inputs
 
 _EVEN = 0.8
+
+T = TypeVar("T")
 
 
 def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> Iterator[list[int]]:
@@ -32,6 +35,19 @@ def padded_batches(samples: Sequence[Sample], most_tokens: int) -> Iterator[list
         batch.append(sample)
     if batch:
         yield batch
+
+
+def results_by_number(
+    samples: Sequence[Sample],
+    batches: Iterable[list[Sample]],
+    known: Container[int],
+    compute: Callable[[list[Sample]], Iterable[T]],
+) -> Iterator[dict[int, T]]:
+    """Yield what `compute` gives for each batch, by the numbers of its samples; batches `known` whole are left out."""
+    numbers = {id(sample): number for number, sample in enumerate(samples)}
+    for batch in batches:
+        if any(numbers[id(sample)] not in known for sample in batch):
+            yield {numbers[id(sample)]: result for sample, result in zip(batch, compute(batch), strict=True)}
 
 
 def bucketed_batches(samples: Sequence[Sample], most_tokens: int) -> Iterator[list[Sample]]:
