@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks import record
 from benchmarks.train_throughput import build
 from tailora.files import read_json
-from tailora.model.load import bundled_models
+from tailora.model.locate import bundled_models
 
 RESULTS = record.RESULTS / "plan.jsonl"
 SHAPES = ("tailora-tiny", "135m")

@@ -61,7 +61,7 @@ def tokenize_rows(path: Path, folder: Path) -> None:
     from datasets import disable_progress_bars, load_dataset
     from transformers import AutoTokenizer
 
-    from tailora.model.load import bundled_models
+    from tailora.model.locate import bundled_models
 
     disable_progress_bars()
     tokenizer = AutoTokenizer.from_pretrained(bundled_models()["tailora-tiny"])

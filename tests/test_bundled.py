@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tailora.model.load import bundled_models
+from tailora.model.locate import bundled_models
 from tailora.pipeline import evaluate
 from tailora.recipe import parse_recipe
 from tailora.text.read import bundled_data

@@ -14,12 +14,12 @@ from tailora import machine, recipe
 from tailora.errors import ModelError
 from tailora.model.load import (
     explained,
-    locate_base,
     longest_input,
     mixed_precision,
     quiet_transformers,
     without_adapter,
 )
+from tailora.model.locate import locate_base
 from tailora.model.lora import fuse_lora, trainable, unfuse_lora
 from tailora.model.losses import Path, differ, distance, most_apart, not_fast, pad_right, path_of, unfused
 from tailora.text.prompts import Sample

@@ -5,63 +5,15 @@ import functools
 import hashlib
 import warnings
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from tailora import files, machine, recipe
-from tailora.errors import ModelError, did_you_mean
+from tailora.errors import ModelError
+from tailora.model.locate import locate_base
 from tailora.model.quantized import keep_gradients, loading_settings
 
 _SHORT = 256  # tokens; up to here plain attention is faster on a processor
-
-
-def bundled_models() -> dict[str, Path]:
-    """Return the base models that travel with the package, by name."""
-    folder = Path(str(resources.files("tailora") / "assets" / "models"))
-    return {path.parent.name: path.parent for path in sorted(folder.glob("*/config.json"))}
-
-
-def locate_base(base: str) -> str:
-    """Return the local folder or hub id behind `model.base`, without importing torch.
-
-    Raises:
-        ModelError: when it is neither bundled, nor a model folder, nor known to the hub or its local cache.
-    """
-    bundled, path = bundled_models(), Path(base).expanduser()
-    if base in bundled:
-        return str(bundled[base])
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelError(f"model.base: {base} has no config.json, so it is not a transformers model folder.")
-        return str(path)
-    looks_local = base.startswith((".", "/", "~")) or base.count("/") > 1
-    if looks_local or not _on_hub(base):
-        reason = (
-            "there is no such folder" if looks_local else "it is no folder, and the model hub does not give it to us"
-        )
-        raise ModelError(
-            f'model.base: "{base}" cannot be found: {reason}{did_you_mean(base, bundled)}. '
-            "Give a local folder, a hub id such as Qwen/Qwen2.5-0.5B (with a network), or the bundled "
-            f"{', '.join(bundled)}."
-        )
-    return base
-
-
-def _on_hub(base: str) -> bool:
-    from huggingface_hub import file_exists, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-
-    try:
-        if isinstance(try_to_load_from_cache(base, "config.json"), str):
-            return True
-        return bool(file_exists(base, "config.json"))
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError):
-        return False
-    except Exception as error:  # the hub's HTTP client is not a dependency of ours, so its errors have no name here
-        if type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2", "requests"):
-            return False
-        raise
 
 
 def load_tokenizer(settings: recipe.Model) -> Any:

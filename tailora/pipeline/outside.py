@@ -126,7 +126,7 @@ def evaluate_adapter(recipe: Recipe, adapter: Path, root: Path = RUNS, *, fresh:
         DataError: when the rows cannot be read.
     """
     from tailora.model.adapters import read_config
-    from tailora.model.load import locate_base
+    from tailora.model.locate import locate_base
 
     read_config(adapter)
     locate_base(recipe.model.base)

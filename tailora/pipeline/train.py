@@ -49,7 +49,7 @@ def train(recipe: Recipe, root: Path = RUNS) -> Run:
             values, or another process works on the run.
         Stopped: after SIGINT or SIGTERM, when what was learned so far is saved.
     """
-    from tailora.model.load import locate_base
+    from tailora.model.locate import locate_base
 
     if machine.place().number:
         return _help(recipe, root)

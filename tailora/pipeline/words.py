@@ -10,6 +10,7 @@ from tailora.files import Row
 from tailora.model.forecast import gib, time_text
 
 if TYPE_CHECKING:
+    from tailora.model.inventory import Listed
     from tailora.pipeline.plan import Plan
 
 CONFINED = {
@@ -22,6 +23,7 @@ _MOST_NAMES = 5
 _LONGEST_NAME = 40
 
 COMPARISON_HEADER = ("metric", "rows", "base", "tuned", "difference", "95 % interval", "p", "verdict")
+MODELS_HEADER = ("model.base", "parameters", "on disk", "licence", "here")
 PLAN_HEADER = ("stage", "time", "memory", "what")
 SHORT_HEADER = ("metric", "rows", "base", "tuned", "difference (95 % interval)", "verdict")
 
@@ -189,6 +191,15 @@ def plan_cells(plan: "Plan") -> list[tuple[str, str, str, str]]:
         ("evaluate", _left(plan.evaluate_seconds), gib(plan.evaluate_bytes), answering),
         ("report", "not measured", "", "some seconds"),
     ]
+
+
+def model_cells(model: "Listed") -> tuple[str, str, str, str, str]:
+    """Return the cells of a base model under `MODELS_HEADER`."""
+    parameters = "?" if model.parameters is None else f"{model.parameters / 1e6:,.1f} M"
+    here = f"yes, {model.kind}"
+    if model.download_bytes is not None:
+        here = f"no, {model.download_bytes / 1e6:,.0f} MB to get"
+    return model.name, parameters, f"{model.bytes / 1e6:,.0f} MB", model.licence, here
 
 
 def _left(seconds: float) -> str:

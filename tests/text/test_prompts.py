@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailora.errors import ModelError
-from tailora.model.load import bundled_models
+from tailora.model.locate import bundled_models
 from tailora.text.prompts import Prompts, Sample
 
 TOKENIZERS = Path(__file__).parents[2] / "../shared/models/tokenizers"
