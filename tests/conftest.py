@@ -53,7 +53,16 @@ def offline() -> dict[str, str]:
     """Return an environment in which no network can be reached and no hub cache is found."""
     nowhere = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9")
     kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
-    return kept | nowhere | {"HF_HOME": "/nonexistent/hub", "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
+    return (
+        kept
+        | nowhere
+        | {
+            "HF_HOME": "/nonexistent/hub",
+            "TAILORA_CACHE": "/nonexistent/cache",
+            "OMP_NUM_THREADS": "1",
+            "COLUMNS": "80",
+        }
+    )
 
 
 @pytest.fixture

