@@ -4,6 +4,8 @@ import functools
 import hashlib
 import resource
 import shutil
+import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
