@@ -246,6 +246,9 @@ class Evaluate(Section):
     """Rows answered together."""
     rows: int | None = Field(default=None, ge=2)
     """Use only this many test rows, chosen by the split's seed; all when left out."""
+    general_passages: int | None = Field(default=None, ge=0)
+    """Read only this many passages of each kind of the bundled general text, by which forgetting is measured; 0 for
+    none, which leaves forgetting unknown; all when left out."""
     test_seconds: float = Field(default=5.0, gt=0)
     """Time limit for running one answer against its tests."""
     test_memory_mb: int = Field(default=512, ge=64)
@@ -345,6 +348,7 @@ class Recipe(Section):
             "evaluate.prompts": bool(self.evaluate.prompts),
             "evaluate.metrics": bool(self.evaluate.metrics),
             "evaluate.samples": self.evaluate.samples > 0,
+            "evaluate.general_passages": self.evaluate.general_passages is not None,
         }
         asked = [key for key, is_asked in later.items() if is_asked]
         if self.task == "classify" and asked:

@@ -206,6 +206,10 @@ class LlamaCpp:
         body = {"content": text, "add_special": begin, "parse_special": special}
         return list(self._ask("/tokenize", body)["tokens"])
 
+    def templated(self, turns: list[dict[str, str]]) -> str:
+        """Return the turns as the file's own chat template renders them, up to where the answer begins."""
+        return str(self._ask("/apply-template", {"messages": turns})["prompt"])
+
     def next_logprobs(self, tokens: Sequence[int], most: int) -> dict[int, float]:
         """Return log p of the `most` likeliest next tokens after `tokens`."""
         body = {"prompt": list(tokens), "n_predict": 1, "n_probs": most, "temperature": 0, "cache_prompt": True}

@@ -186,7 +186,7 @@ def _read_general(variants: Variants, variant: str, pages: Journal) -> list[Row]
     """Return what each passage of the bundled general text costs the model in bits, and the tokens it guesses."""
     from tailora.tasks.generate import nats_to_bits
 
-    passages = read_general()
+    passages = read_general(variants.recipe.evaluate.general_passages)
     windows = [variants.task.prompts.encode_text(passage["text"], variants.longest) for passage in passages]
     samples = [sample for cut in windows for sample in cut]
     readings = iter(variants.readings(f"{variant} general", samples, pages))

@@ -69,7 +69,8 @@ def _evaluating(recipe: Recipe, ready: Ready, test: Any, forecast: Forecast) -> 
     asked, pace = count_tokens(fitting.samples), forecast.validation_pace
     if recipe.task == "classify":  # base, tuned and the linear probe, which is fitted to the training texts, unmeasured
         return (3 * asked + forecast.tokens_an_epoch) * pace
-    texts = [ready.task.prompts.encode_text(passage["text"], longest) for passage in read_general()]
+    passages = read_general(recipe.evaluate.general_passages)
+    texts = [ready.task.prompts.encode_text(passage["text"], longest) for passage in passages]
     return 2 * (asked + sum(map(count_tokens, texts))) * pace + _answering(recipe, ready, longest, fitting)
 
 

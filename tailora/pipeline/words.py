@@ -266,6 +266,8 @@ def headline(comparison: Row) -> list[str]:
     lines.append(_clean(comparison["clean"]))
     if comparison.get("forgetting"):
         lines.append(_forgetting(comparison["forgetting"]))
+    elif comparison.get("task") != "classify" and "harness" not in comparison:
+        lines.append("forgetting was not measured (evaluate.general_passages = 0)")
     lines += explanation_lines(comparison["explanations"])
     lines += _cautions(comparison)
     lines += _unsolved(comparison)

@@ -68,10 +68,13 @@ def bundled_data() -> dict[str, Path]:
     return {path.parent.name: path for path in sorted(folder.glob("*/rows.jsonl"))}
 
 
-def read_general() -> list[dict[str, Any]]:
-    """Return the bundled general text: passages with `id`, `kind` and `text`, by which forgetting is measured."""
+def read_general(most: int | None = None) -> list[dict[str, Any]]:
+    """Return the bundled general text: passages with `id`, `kind` and `text`, by which forgetting is measured.
+
+    At most `most` passages of each kind; all when left out.
+    """
     folder = Path(str(resources.files("tailora") / "assets" / "data" / "general"))
-    lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text("utf-8").splitlines()]
+    lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text("utf-8").splitlines()[:most]]
     return [json.loads(line) for line in lines]
 
 

@@ -60,6 +60,7 @@ EFFECTS: dict[str, tuple[Any, str, str | None]] = {
     "train.schedule": ("constant", ADAPTER, PREPARED),
     "evaluate.max_new_tokens": (3, PREDICTED, ADAPTER),
     "evaluate.rows": (5, PREDICTED, ADAPTER),
+    "evaluate.general_passages": (1, "evaluate/tuned/general.jsonl", ADAPTER),
     "evaluate.primary": ("chrF", "evaluate/comparison.json", PREDICTED),
 }
 ELSEWHERE = {
