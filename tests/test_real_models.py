@@ -31,7 +31,7 @@ def write_questions(path: Path) -> str:
         kind, step = kinds[number % 4], number * 7 % 40
         rows.append(
             {
-                "instruction": f"Give the {kind} of a list, then add {step} to it and print what variant {number} says.",
+                "instruction": f"Give the {kind} of a list, add {step} and print variant {number}.",
                 "output": f"```python\nprint({kind[:3]}(values) + {step})  # variant {number}\n```",
             }
         )
