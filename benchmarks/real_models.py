@@ -10,7 +10,6 @@ reads that export. Both read the same tokens of a text, and the likelihood of ea
 import json
 import math
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -121,4 +120,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

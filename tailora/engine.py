@@ -68,15 +68,16 @@ class Engine:
     def _says(self, stops: Sequence[str], tokens: list[int]) -> bool:
         """Say whether one of `stops` stands in the newest tokens, of which a character takes four at most."""
         tail = tokens[-4 * max(map(len, stops)) - 4 :]
-        text = self._prompts.tokenizer.decode(tail, skip_special_tokens=True)
+        text = self._prompts.spell(tail)
         return any(stop in text for stop in stops)
 
     def _spoken(self, decoded: Decoded, stops: Sequence[str]) -> Answer:
-        text = self._prompts.tokenizer.decode(decoded.tokens, skip_special_tokens=True)
+        text = self._prompts.spell(decoded.tokens)
         places = [place for stop in stops if (place := text.find(stop)) >= 0]
         return Answer(text[: min(places)] if places else text, "end" if decoded.ended or places else "length")
 
     def _end_tokens(self) -> list[int]:
         declared = self._model.generation_config.eos_token_id
         declared = declared if isinstance(declared, list) else [declared]
-        return sorted({self._prompts.tokenizer.eos_token_id, *(token for token in declared if token is not None)})
+        own = {self._prompts.tokenizer.eos_token_id, self._prompts.end_token}
+        return sorted(own | {token for token in declared if token is not None})

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -261,6 +261,12 @@ def _asked(recipe: Recipe) -> str:
         else:
             top.append(toml_line(name, value))
     return "\n".join(top + sections) + "\n"
+
+
+def day_of(folder: Path) -> date | None:
+    """Return the day on which the run in `folder` was prepared, which its prompts show; None before that."""
+    record = folder / "prepare" / "stage.json"
+    return datetime.fromisoformat(files.read_json(record)["finished"]).date() if record.is_file() else None
 
 
 def tell(verb: str, line: str) -> None:

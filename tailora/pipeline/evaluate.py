@@ -169,7 +169,7 @@ def _ask(exam: _Exam, variant: str, pages: Journal) -> _Answered:
 
     def answers(part: str, rows: list[Row], limits: Limits = greedy) -> "list[Answer]":
         prompts = [exam.task.prompts.encode_prompt(row["prompt"]) for row in rows]
-        return variants.answers(f"{variant} {part}", prompts, limits, pages)
+        return variants.answers(f"{variant} {part}", prompts, limits, pages, exam.task.prompts.stops)
 
     rows = exam.fitting.rows
     drawn = answers("drawn", rows, chance)

@@ -12,12 +12,13 @@ from tailora.files import Row, RowFile, fingerprint
 from tailora.measure import metrics
 from tailora.pipeline.words import budget_lines, warnings
 from tailora.recipe import Data, Recipe
-from tailora.run import RUNS, Run
+from tailora.run import RUNS, Run, day_of
 from tailora.text import near
 from tailora.text.audit import Content, card_of, label_problems
 from tailora.text.budget import fit_rows
 from tailora.text.examples import REPEAT, Kept, spell, to_examples
 from tailora.text.labels import Classes, name_classes
+from tailora.text.prompts import Prompts
 from tailora.text.read import Source, locate_source, read_rows
 from tailora.text.split import Division, Splits, divide, weighted
 from tailora.text.texts import Texts
@@ -379,7 +380,6 @@ def _found(rows: RowFile, numbers: list[int]) -> dict[str, Any]:
 def count_tokens(recipe: Recipe, root: Path = RUNS) -> list[str]:
     """Return what the base model would read and learn of the splits, as lines, without loading its weights."""
     from tailora.model.load import load_config, load_tokenizer, longest_input
-    from tailora.text.prompts import Prompts
 
     splits = prepare(recipe, root)
     tokenizer = load_tokenizer(recipe.model)
@@ -389,7 +389,7 @@ def count_tokens(recipe: Recipe, root: Path = RUNS) -> list[str]:
         fitting = {name: texts.fit(rows, longest, name) for name, rows in splits._asdict().items()}
         remarks = texts.remarks()
     else:
-        prompts = Prompts(tokenizer)
+        prompts = Prompts(tokenizer, day_of(root / recipe.name))
         fitting = {name: fit_rows(rows, prompts, longest, name) for name, rows in splits._asdict().items()}
         remarks = prompts.remarks()
     budgets = {name: asdict(part.budget) for name, part in fitting.items()}
@@ -416,14 +416,12 @@ def seen_by_model(recipe: Recipe, number: int, root: Path = RUNS) -> tuple[list[
         tokens = _texts(recipe, root, tokenizer).encode(row).tokens
         pieces, learned = [(tokenizer.decode(tokens), False), (f" → {row['answer']}", True)], "none of them learned"
     else:
-        tokens, pieces, learned = _pieces(row, tokenizer)
+        tokens, pieces, learned = _pieces(row, Prompts(tokenizer, day_of(root / recipe.name)))
     return pieces, f"{row['id']} ({row['where']}): {len(tokens):,} tokens, {learned}"
 
 
-def _pieces(row: Row, tokenizer: Any) -> tuple[list[int], list[tuple[str, bool]], str]:
-    from tailora.text.prompts import Prompts
-
-    sample = Prompts(tokenizer).encode(row["prompt"], row["answer"])
+def _pieces(row: Row, prompts: Prompts) -> tuple[list[int], list[tuple[str, bool]], str]:
+    sample, tokenizer = prompts.encode(row["prompt"], row["answer"]), prompts.tokenizer
     pieces, place = [], 0
     for start, stop in sample.learned:
         pieces += [

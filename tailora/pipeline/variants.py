@@ -11,7 +11,7 @@ from tailora.errors import RunError
 from tailora.files import fingerprint
 from tailora.pipeline.journal import Journal
 from tailora.recipe import Evaluate, Recipe
-from tailora.run import Run, Stage
+from tailora.run import Run, Stage, day_of
 from tailora.text.batches import results_by_number
 from tailora.text.prompts import Sample
 from tailora.text.read import locate_source
@@ -80,7 +80,7 @@ def load_variants(run: Run, adapter: Path, stage: Stage, *, own_metrics: bool = 
     machine.keep_freed_memory()
     recipe = run.recipe
     settings = recipe.evaluate if own_metrics else without_own_metrics(recipe.evaluate)
-    task = Generate(settings, load.load_tokenizer(recipe.model))
+    task = Generate(settings, load.load_tokenizer(recipe.model), day_of(run.folder))
     base = task.load(recipe.model)
     prints = {"base": load.base_fingerprint(base), "prompts": task.prompts.fingerprint()}
     _check_origin(run, adapter, prints)

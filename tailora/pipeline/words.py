@@ -235,6 +235,11 @@ def _losses(budget: Row) -> list[str]:
         )
     if budget["too_long"]:
         lines.append(f"{_rows(budget['too_long'])} too long and left out; no answer is ever cut")
+    if budget.get("altered"):
+        lines.append(
+            f"{_rows(len(budget['altered']))} have an answer that the tokenizer cannot write as it is, so it is never "
+            f"given exactly: {_some(budget['altered'])}"
+        )
     if budget["suggested"]:
         lines.append(
             f"99 % of the rows would fit whole with model.max_length = {budget['suggested']}, if the model reads so far"

@@ -1,5 +1,6 @@
 """The task "generate": a causal language model learns to answer."""
 
+import datetime
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -118,8 +119,8 @@ class Reading(NamedTuple):
 class Generate:
     """Answers in text: likelihood of the reference, and what the generated answer is worth."""
 
-    def __init__(self, settings: recipe.Evaluate, tokenizer: Any) -> None:
-        self.prompts = Prompts(tokenizer)
+    def __init__(self, settings: recipe.Evaluate, tokenizer: Any, day: datetime.date | None = None) -> None:
+        self.prompts = Prompts(tokenizer, day)
         self._settings = settings
         self._own = load_own(settings.metrics)
         first, *rest = METRICS

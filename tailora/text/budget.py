@@ -34,6 +34,8 @@ class Budget:
     targets: int
     unknown: int
     """Tokens that the tokenizer has no piece for."""
+    altered: list[str]
+    """Places of rows whose answer is another text once it is encoded and decoded again."""
     longest: int
     """Tokens of the longest row as it was given."""
     suggested: int | None
@@ -49,7 +51,9 @@ class Fitting:
     budget: Budget
 
 
-def fitted(found: Sequence[tuple[Row, Sample | None, int]], max_length: int, tokenizer: Any) -> Fitting:
+def fitted(
+    found: Sequence[tuple[Row, Sample | None, int]], max_length: int, tokenizer: Any, altered: Sequence[str] = ()
+) -> Fitting:
     """Return the rows that were `found` to fit into `max_length` tokens, and count what became of all.
 
     Each comes with its sample, None where it is left out, and with the tokens that it was given with.
@@ -67,6 +71,7 @@ def fitted(found: Sequence[tuple[Row, Sample | None, int]], max_length: int, tok
         tokens=sum(len(sample.tokens) for sample in samples),
         targets=sum(sample.targets for sample in samples),
         unknown=0 if unknown is None else sum(sample.tokens.count(unknown) for sample in samples),
+        altered=list(altered),
         longest=max(lengths),
         suggested=_suggested(lengths, max_length),
     )
@@ -80,8 +85,11 @@ def fit_rows(rows: Sequence[Row], prompts: Prompts, max_length: int, split: str)
         RunError: when none fits; says how long the shortest prompt is.
     """
     found: list[tuple[Row, Sample | None, int]] = []
+    altered = []
     for row in rows:
         whole = _encoded(row, prompts)
+        if prompts.spell(whole.tokens[whole.answer_start : -1]) != row["answer"]:
+            altered.append(row["where"])
         if len(found) < _PROVEN:
             _prove(row, whole, prompts)
         fits = (row, whole) if len(whole.tokens) <= max_length else _shortened(row, prompts, max_length)
@@ -93,7 +101,7 @@ def fit_rows(rows: Sequence[Row], prompts: Prompts, max_length: int, split: str)
             f"0 of {len(rows)} {split} rows fit into max_length = {max_length} tokens; the shortest has {given}, "
             f"its shortest prompt {shortest}. Raise model.max_length, or choose a base model with a longer context."
         )
-    return fitted(found, max_length, prompts.tokenizer)
+    return fitted(found, max_length, prompts.tokenizer, altered)
 
 
 def _unknown_token(tokenizer: Any) -> int | None:
@@ -116,7 +124,7 @@ def _prove(row: Row, sample: Sample, prompts: Prompts) -> None:
     """Raise ModelError unless the prompt is encoded as it will be when it is asked, and the end token is learned."""
     start, stop = sample.learned[-1]
     as_asked = sample.tokens[:start] == prompts.encode_prompt(row["prompt"])
-    if not as_asked or stop != len(sample.tokens) or sample.tokens[-1] != prompts.tokenizer.eos_token_id:
+    if not as_asked or stop != len(sample.tokens) or sample.tokens[-1] != prompts.end_token:
         what = "the end token is not learned" if as_asked else "the answer changes the tokens of its prompt"
         raise ModelError(
             f"{row['where']}: {what} with this tokenizer, so training would teach something else; stopped."

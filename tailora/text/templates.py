@@ -3,7 +3,9 @@
 Jinja's sandbox keeps a template from the machine, but not from building a text of gigabytes or from looping for hours.
 """
 
+import datetime
 import json
+import re
 import subprocess
 import sys
 from typing import Any
@@ -16,6 +18,7 @@ _TRIAL = [
     {"role": "assistant", "content": "2"},
     {"role": "user", "content": "And 2 + 2?"},
 ]
+_CLOCK = re.compile(r"""strftime_now\(\s*(["'])(?P<form>(?:(?!\1).)*)\1\s*\)""")
 # Runs with jinja2 alone. It knows the tag and the functions that transformers offers to templates.
 _RENDER = """
 import json, resource, sys
@@ -47,13 +50,38 @@ except TemplateError:  # what a template refuses, or cannot say, is found where 
 """
 
 
-def try_template(tokenizer: Any) -> None:
-    """Render a short conversation with the tokenizer's chat template in a process with limits on time and memory.
+def chat_template(tokenizer: Any) -> str | None:
+    """Return the chat template that a tokenizer uses for plain turns; None where it has none.
+
+    Raises:
+        ModelError: when it has several, none of which is its default.
+    """
+    held = getattr(tokenizer, "chat_template", None)
+    if not held:
+        return None
+    if isinstance(held, dict) and "default" not in held:
+        raise ModelError(
+            f"the tokenizer has the chat templates {', '.join(sorted(held))}, and none of them is called default. "
+            "Name one so in its files, or remove them to use the plain template."
+        )
+    return str(tokenizer.get_chat_template())
+
+
+def on_day(template: str | None, day: datetime.date) -> str | None:
+    """Return `template` with what it asks of the clock (`strftime_now`) answered by the beginning of `day`."""
+    if template is None:
+        return None
+    moment = datetime.datetime.combine(day, datetime.time())
+    return _CLOCK.sub(lambda call: json.dumps(moment.strftime(call["form"]), ensure_ascii=False), template)
+
+
+def try_template(template: str, special_tokens: dict[str, Any]) -> None:
+    """Render a short conversation with a chat template in a process with limits on time and memory.
 
     Raises:
         ModelError: when it takes more than 5 seconds or 1 GiB, or writes more than a million characters.
     """
-    asked = {"template": tokenizer.chat_template, "turns": _TRIAL, "tokens": tokenizer.special_tokens_map}
+    asked = {"template": template, "turns": _TRIAL, "tokens": special_tokens}
     command = [sys.executable, "-I", "-c", _RENDER, str(_SECONDS), str(_BYTES)]
     try:
         done = subprocess.run(

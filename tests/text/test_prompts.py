@@ -1,5 +1,6 @@
 """Prompts: what is trained on is what is asked later, the end is learned, and text never becomes a command."""
 
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +81,38 @@ def test_the_end_token_is_learned_and_stands_at_the_end_alone(prompts: Prompts, 
     assert sample.targets == len(learned) >= 1
 
 
+def behind_a_line(prompts: Prompts, text: str) -> list[int]:
+    """Return the tokens that the tokenizer gives `text` where it follows a line, as an answer follows its prompt.
+
+    A byte-level tokenizer gives it the same tokens alone, but may join the line end with what follows.
+    """
+
+    def tokens(part: str) -> list[int]:
+        return list(prompts.tokenizer(part, add_special_tokens=False, split_special_tokens=True).input_ids)
+
+    return tokens("\n" + text)[len(tokens("\n")) :] if tokens("a") == tokens(" a") else tokens(text)
+
+
 @given(user=TEXTS, answer=TEXTS)
-def test_the_learned_tokens_spell_the_answer(prompts: Prompts, user: str, answer: str) -> None:
+def test_the_learned_tokens_are_those_of_the_answer_behind_a_prompt(prompts: Prompts, user: str, answer: str) -> None:
     sample = prompts.encode(asks(user), answer)
-    alone = prompts.tokenizer(answer, add_special_tokens=False, split_special_tokens=True).input_ids
-    assert sample.tokens[sample.answer_start : -1] == alone
+    assert sample.tokens[sample.answer_start : -1] == behind_a_line(prompts, answer)
+
+
+@given(answer=TEXTS)
+def test_what_is_learned_is_spelled_as_the_answer(prompts: Prompts, answer: str) -> None:
+    sample = prompts.encode(asks("q"), answer)
+    normalised = prompts.tokenizer.backend_tokenizer.normalizer is not None  # Qwen2 composes characters (NFC)
+    expected = (
+        unicodedata.normalize("NFC", answer) if "qwen" in prompts.tokenizer.name_or_path and normalised else answer
+    )
+    assert prompts.spell(sample.tokens[sample.answer_start : -1]) == expected
+
+
+@pytest.mark.parametrize("answer", ["    return x", "  two", " one", "none", "\n\nlines", "\t\ttabs  ", " ", ""])
+def test_the_space_that_an_answer_begins_with_is_kept(prompts: Prompts, answer: str) -> None:
+    sample = prompts.encode(asks("q"), answer)
+    assert prompts.spell(sample.tokens[sample.answer_start : -1]) == answer
 
 
 def test_text_is_spelled_without_loss(plain: Prompts) -> None:
@@ -115,8 +143,7 @@ def test_every_answer_of_a_conversation_is_learned_where_it_was_given(
     for number, (start, stop) in enumerate(sample.learned):
         said = [*contents, answer][2 * number + 1]
         assert sample.tokens[:start] == prompts.encode_prompt(turns[: 2 * number + 1])
-        alone = prompts.tokenizer(said, add_special_tokens=False, split_special_tokens=True).input_ids
-        assert sample.tokens[start : stop - 1] == alone
+        assert sample.tokens[start : stop - 1] == behind_a_line(prompts, said)
         assert sample.tokens[stop - 1] == prompts.tokenizer.eos_token_id
 
 
