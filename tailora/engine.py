@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from tailora.model.decode import Decoded, Draw, Limits, batches_of, decode
+from tailora.model.load import padding_id, refuse_unknown_ids
 from tailora.text.prompts import Prompts, Turns
 
 
@@ -55,12 +56,13 @@ class Engine:
         depends on the prompts and limits alone, so work that was interrupted goes on to the same answers. An answer
         ends before the first of `stops` that it says.
         """
+        refuse_unknown_ids(self._model, prompts)
         draws = [Draw(prompt, number) for prompt in prompts for number in range(limits.samples)]
         for numbers in batches_of([len(draw.prompt) for draw in draws], limits.batch_size):
             if any(number not in known for number in numbers):
                 decoded = decode(
                     self._model, [draws[number] for number in numbers], limits,
-                    end_tokens=self._end_tokens(), pad_token=self._prompts.tokenizer.pad_token_id,
+                    end_tokens=self._end_tokens(), pad_token=padding_id(self._model, self._prompts.tokenizer),
                     is_over=partial(self._says, stops) if stops else None,
                 )  # fmt: skip
                 yield {number: self._spoken(answer, stops) for number, answer in zip(numbers, decoded, strict=True)}

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import hashlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +177,23 @@ def base_fingerprint(model: Any) -> str:
         plain = name.replace("base_model.model.", "").replace(".base_layer", "")
         digest.update(f"{plain} {tuple(tensor.shape)} {sampled.tolist()}".encode())
     return digest.hexdigest()
+
+
+def refuse_unknown_ids(model: Any, rows: Iterable[Sequence[int]]) -> None:
+    """Raise ModelError when rows of token ids hold one that the model has no embedding for; call it before a pass."""
+    known = model.get_input_embeddings().weight.shape[0]
+    largest = max((max(row) for row in rows if row), default=0)
+    if largest >= known:
+        raise ModelError(
+            f"the tokenizer writes token {largest}, but the model has embeddings for {known} only: they do not belong "
+            "together. Use the tokenizer that came with the model."
+        )
+
+
+def padding_id(model: Any, tokenizer: Any) -> int:
+    """Return an id to pad with, which the model has an embedding for; what it is does not matter, as it is masked."""
+    pad: int | None = tokenizer.pad_token_id
+    return pad if pad is not None and pad < model.get_input_embeddings().weight.shape[0] else 0
 
 
 @contextlib.contextmanager

@@ -129,7 +129,7 @@ def set_up(run: Run, splits: Splits, stage: Stage) -> Ready:
     longest = task.longest(model, recipe.model)
     fitting = {name: task.fit(getattr(splits, name), longest, name) for name in _LEARNED}
     samples = {name: part.samples for name, part in fitting.items()}
-    _refuse_strange_tokens(samples["train"], model)
+    load.refuse_unknown_ids(model, (sample.tokens for part in samples.values() for sample in part))
     budgets = {name: asdict(part.budget) for name, part in fitting.items()}
     for line in budget_lines(budgets, task.prompts.remarks(), recipe.task):
         tell("train", line)
@@ -254,17 +254,6 @@ def _with_rate(model: Any, samples: list[Sample], loss: Any, settings: TrainSett
         files.write_json(record, {"made_from": stage.made_from, "test": test._asdict()})
     stage.say(test.line())
     return settings.model_copy(update={"lr": test.chosen})
-
-
-def _refuse_strange_tokens(samples: list[Sample], model: Any) -> None:
-    """Raise ModelError when the tokenizer writes tokens that the model has no embedding for."""
-    known = model.get_input_embeddings().weight.shape[0]
-    largest = max(max(sample.tokens) for sample in samples)
-    if largest >= known:
-        raise ModelError(
-            f"the tokenizer writes token {largest}, but the model has embeddings for {known} only: they do not belong "
-            "together. Use the tokenizer that came with the model."
-        )
 
 
 def _model_card(recipe: Recipe, facts: dict[str, Any]) -> str:

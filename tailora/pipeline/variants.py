@@ -36,8 +36,11 @@ class Variants:
 
     def readings(self, part: str, samples: Sequence[Sample], pages: Journal) -> "list[Reading]":
         """Return what the model makes of each sample: its loss in nats, and the tokens that it found likeliest."""
+        from tailora.model.load import refuse_unknown_ids
         from tailora.model.losses import reading_batches
         from tailora.tasks.generate import Reading
+
+        refuse_unknown_ids(self.model, (sample.tokens for sample in samples))
 
         def read(batch: list[Sample]) -> list[Reading]:
             found: list[Reading] = self.task.row_readings(self.model, batch)

@@ -181,8 +181,8 @@ class Prompts:
             return True
         raise ModelError(
             "the chat template of the tokenizer does not show what a user says, once and as it is: the model would not "
-            "see the question. Remove chat_template from the tokenizer's files to use the plain template, or choose another "
-            "base model."
+            "see the question. Remove chat_template from the tokenizer's files to use the plain template, or choose "
+            "another base model."
         )
 
     def _shows(self, turns: list[tuple[str, str]]) -> bool:
