@@ -167,6 +167,17 @@ class Lora(Section):
         raise ValueError('use "all-linear" or a list of module names, such as ["q_proj", "v_proj"]')
 
 
+_METHODS = {"lora": "LoRA", "rslora": "rsLoRA", "dora": "DoRA", "adalora": "AdaLoRA", "full": "full fine-tuning"}
+
+
+def method_title(lora: Lora) -> str:
+    """Return the name of what is trained, as it stands in a model card: "LoRA (rank 16, alpha 32)"."""
+    if lora.method == "full":
+        return _METHODS[lora.method]
+    begun = "" if lora.init == "zero" else f", begun as {lora.init} and saved at twice the rank"
+    return f"{_METHODS[lora.method]} (rank {lora.rank}, alpha {lora.alpha:g}{begun})"
+
+
 class Train(Section):
     """The training loop."""
 

@@ -179,6 +179,7 @@ def _entry(metric: Metric, by: str, name: str, pairs: Pairs) -> Row:
         "share": metric.share or metric.kind == "binary",
         "meaning": metric.meaning,
         "higher_is_better": metric.higher_is_better,
+        "written": metric.written,
         **asdict(_paired(metric, pairs)),
     }
 

@@ -34,6 +34,8 @@ from tailora.text.fixed import holds, read_prompts
 from tailora.text.prompts import Sample
 from tailora.text.read import read_general
 
+_MOST_LOOKED_AT = 2000  # rows
+
 if TYPE_CHECKING:
     from tailora.engine import Answer
     from tailora.tasks.generate import Reading
@@ -129,6 +131,8 @@ class _Exam:
     """Of the rows in `fitting`, with the last answer alone as target."""
     own: list[Row]
     """The user's prompts."""
+    as_code: bool
+    """Whether answers are compared as programs: a property of the data, not of the rows that are asked."""
 
     @property
     def task(self) -> Any:
@@ -156,7 +160,16 @@ def _set_exam(run: Run, adapter: Path, rows: list[Row], stage: Stage) -> _Exam:
     variants = load_variants(run, adapter, stage)
     fitting = variants.task.fit(rows, variants.longest, "test")
     own = read_prompts(run.recipe.evaluate.prompts)
-    return _Exam(variants, fitting, [sample.last() for sample in fitting.samples], own)
+    return _Exam(variants, fitting, [sample.last() for sample in fitting.samples], own, _holds_code(run))
+
+
+def _holds_code(run: Run) -> bool:
+    """Say whether most references are code, by training rows where there are any, so that no sample decides it."""
+    from tailora.tasks.generate import are_code
+
+    learned = run.folder / "prepare" / "train.jsonl"
+    rows = RowFile.open(learned if learned.exists() else run.folder / "prepare" / "test.jsonl")
+    return are_code(rows[:_MOST_LOOKED_AT])
 
 
 def _ask(exam: _Exam, variant: str, pages: Journal) -> _Answered:
@@ -217,6 +230,7 @@ def _write_variants(exam: _Exam, answered: dict[str, _Answered], stage: Stage) -
         files.write_json(folder / "scores.json", scores(exam.task.metrics, predicted))
     comparison = compare(exam.task.metrics, predictions[BASE], predictions[TUNED])
     comparison["forgetting"] = compare_general(answered[BASE].general, answered[TUNED].general)
+    comparison["prompt"] = exam.task.prompts.render(exam.fitting.rows[0]["prompt"])
     comparison["sandbox"] = sandbox.find_strongest().mode or "limits"
     comparison["unsolved"] = exam.task.unsolved(exam.fitting.rows)
     if exam.own:
@@ -235,7 +249,8 @@ def _predictions(exam: _Exam, given: _Answered) -> list[Row]:
     from tailora.tasks.generate import nats_to_bits
 
     rows = exam.fitting.rows
-    scored = exam.task.score(rows, [answer.text for answer in given.answers], given.drawn or None)
+    answers = [answer.text for answer in given.answers]
+    scored = exam.task.score(rows, answers, given.drawn or None, as_code=exam.as_code)
     return [
         {
             "id": row["id"],

@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from tailora.measure import figures
 from tailora.measure.metrics import chrf_signature
 from tailora.pipeline import words
 from tailora.pipeline.class_story import class_note, draw_classifier, tell_classifier
-from tailora.recipe import Recipe
+from tailora.recipe import Recipe, method_title
 from tailora.run import RUNS, STAGES, Run
 
 _MOST_PROMPTS = 40
@@ -40,18 +40,23 @@ def _tell(run: Run, folder: Path) -> dict[str, Any]:
     """Return everything that the templates show."""
     comparison = files.read_json(run.folder / "evaluate" / "comparison.json")
     entries = comparison["metrics"] + comparison["forgetting"]
+    decider = next(e for e in comparison["metrics"] if e["metric"] == comparison["primary"])
     record, trained = files.read_json(run.folder / "run.json"), run.facts("train")
     return {
         "name": run.recipe.name,
         "recipe": run.recipe.model_dump(mode="json"),
         "source": run.recipe.data.shown(),
         "asked": (run.folder / "recipe.toml").read_text("utf-8"),
-        "verdict": comparison["verdict"],
+        "verdict": "mixed" if words.contradicted(comparison) else comparison["verdict"],
+        "method": method_title(run.recipe.lora),
+        "model": words.model_table(run.recipe, trained),
+        "prompt": comparison.get("prompt"),
+        "usage": words.usage(run.recipe),
         "headline": words.headline(comparison),
         "header": words.COMPARISON_HEADER,
-        "comparison": list(words.comparison_cells(e for e in comparison["metrics"] if _is_first(e, comparison))),
-        "slices": list(words.comparison_cells(e for e in comparison["metrics"] if not _is_first(e, comparison))),
-        "forgetting": list(words.comparison_cells(comparison["forgetting"])),
+        "comparison": _table(e for e in comparison["metrics"] if _is_first(e, comparison)),
+        "slices": _table(e for e in comparison["metrics"] if not _is_first(e, comparison)),
+        "forgetting": _table(comparison["forgetting"]),
         "meanings": {entry["metric"]: entry["meaning"] for entry in entries},
         "breakdown": [_part_cells(*part) for part in comparison["breakdown"].items()],
         "explanations": _explanation_cells(comparison["explanations"]),
@@ -59,6 +64,7 @@ def _tell(run: Run, folder: Path) -> dict[str, Any]:
         "programs_ran": any(entry["metric"] in ("pass@1", "runs clean") for entry in comparison["metrics"]),
         "lacking": words.absent_lines(comparison["absent"]),
         "primary": comparison["primary"],
+        "primary_is_written": decider["written"],
         "chrf_signature": chrf_signature(),
         "confined": words.CONFINED[comparison["sandbox"]],
         "training": [
@@ -80,11 +86,18 @@ def _is_first(entry: Row, comparison: Row) -> bool:
     return bool(entry["by"] == "all" or entry["metric"] == comparison["primary"])
 
 
+def _table(entries: Iterable[Row]) -> list[Row]:
+    """Return the lines of a comparison table: cells, the metric, and whether they stand for all rows."""
+    entries = list(entries)
+    lines = zip(entries, words.comparison_cells(entries), strict=True)
+    return [{"cells": cells, "metric": entry["metric"], "is_whole": entry["by"] == "all"} for entry, cells in lines]
+
+
 def _part_cells(column: str, part: Row) -> Row:
     others = part["others"]
     return {
         "column": column,
-        "cells": list(words.comparison_cells(part["entries"])),
+        "cells": _table(part["entries"]),
         "few": any(entry["warning"] for entry in part["entries"]),
         "others": f"{others['groups']:,} more with {others['rows']:,} rows are not shown" if others["groups"] else "",
     }

@@ -1,5 +1,6 @@
 """Examples → adapter."""
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
@@ -11,7 +12,7 @@ from tailora.files import Row
 from tailora.model.devices import Devices, check_launch, dismiss, joined, shard, weights_here
 from tailora.pipeline.prepare import prepare
 from tailora.pipeline.words import budget_lines
-from tailora.recipe import Recipe
+from tailora.recipe import Recipe, method_title
 from tailora.recipe import Train as TrainSettings
 from tailora.run import RUNS, Run, Stage, tell
 from tailora.tasks.base import Task
@@ -19,6 +20,10 @@ from tailora.text.prompts import Sample
 from tailora.text.split import Splits
 from tailora.track import check_trackers, trackers
 
+_LIBRARY = {
+    "adapter": "library_name: peft\ntags: [lora, tailora]",
+    "full": "library_name: transformers\ntags: [tailora]",
+}
 # The splits that decide what training makes of a recipe.
 _LEARNED = ("train", "val")
 
@@ -115,6 +120,7 @@ class Ready(NamedTuple):
 def set_up(run: Run, splits: Splits, stage: Stage) -> Ready:
     """Load the model and encode the rows; what is found out goes to the user and to the facts of `stage`."""
     from tailora.model import load
+    from tailora.model.locate import origin_of
     from tailora.model.lora import count_weights
     from tailora.model.targets import stacked_experts
     from tailora.tasks import task_for
@@ -141,6 +147,7 @@ def set_up(run: Run, splits: Splits, stage: Stage) -> Ready:
     if recipe.lora.top_layers and recipe.task == "generate":
         _keep_prefix(model, [*samples["train"], *samples["val"]], stage)
     stage.facts |= {
+        "origin": origin_of(recipe.model.base),
         "device": machine.device(),
         "fingerprints": {"base": base, "prompts": task.prompts.fingerprint()},
         "weights": count_weights(model),
@@ -261,9 +268,8 @@ def _model_card(recipe: Recipe, facts: dict[str, Any]) -> str:
     classifies = recipe.task == "classify"
     learned = f"{budget['rows']:,} rows" + ("" if classifies else f" and {budget['targets']:,} answer tokens")
     return f"""---
-base_model: {recipe.model.base}
-library_name: peft
-tags: [lora, tailora]
+base_model: {json.dumps(recipe.model.base, ensure_ascii=False)}
+{_LIBRARY["full" if recipe.lora.method == "full" else "adapter"]}
 ---
 
 # {recipe.name}
@@ -274,7 +280,7 @@ on `{recipe.data.shown()}`: {learned} an epoch,
 {fitted["best_epoch"]} were kept:
 validation loss {fitted["best_val_loss"]:.4f} nats per {"row" if classifies else "token"},
 {fitted["first_val_loss"]:.4f} before training.
-{_label_card(facts["labels"]) if classifies else ""}
+{_of_base(facts["origin"])}{_label_card(facts["labels"]) if classifies else ""}
 `tailora.json` holds fingerprints of the base weights and of template and tokenizer, which belong to this adapter.
 How it compares with its base stands in the run's report.
 """
@@ -293,8 +299,14 @@ The trained head is saved with the adapter. Its labels, in order, are `labels` i
 
 def _what(recipe: Recipe) -> str:
     """Name what was trained."""
-    lora, names = recipe.lora, {"lora": "LoRA", "rslora": "rsLoRA", "dora": "DoRA", "adalora": "AdaLoRA"}
-    if lora.method == "full":
+    if recipe.lora.method == "full":
         return "All weights, trained further without an adapter,"
-    begun = "" if lora.init == "zero" else f", begun as {lora.init} and saved at twice the rank"
-    return f"A {names[lora.method]} adapter (rank {lora.rank}, alpha {lora.alpha:g}{begun})"
+    return f"A {method_title(recipe.lora)} adapter"
+
+
+def _of_base(origin: files.Row | None) -> str:
+    """Say what a base was made from, where that is known."""
+    if origin is None or not origin["dequantized_from"]:
+        return ""
+    file = f"`{origin['file']}`, SHA-256 {origin['sha256']}"
+    return f"\nThe base was dequantized from {origin['dequantized_from']} ({file}).\n"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tailora import files
 from tailora.files import Row
 from tailora.model.forecast import gib, time_text
+from tailora.recipe import Recipe, method_title
 
 if TYPE_CHECKING:
     from tailora.model.inventory import Listed
@@ -19,6 +20,8 @@ CONFINED = {
     "limits": "with limits on time and memory, not in a sandbox",
 }
 _MOST_UNKNOWN = 0.01
+_MANY = 0.2  # share of answers that end too early, from which on the verdict says so
+_NO_DIFFERENCE = "no detectable difference"
 _MOST_NAMES = 5
 _LONGEST_NAME = 40
 
@@ -147,6 +150,43 @@ def _shares(what: str, counts: dict[str, dict[str, int]]) -> dict[str, str]:
     }
 
 
+def model_table(recipe: Recipe, trained: Row) -> list[tuple[str, str]]:
+    """Return what the base is and what was trained on it, as pairs of a name and a text."""
+    origin, weights = trained.get("origin") or {}, trained["weights"]
+    is_full = recipe.lora.method == "full"
+    base = weights["all"] - (0 if is_full else weights["trainable"])
+    pairs = [("base", recipe.model.base), ("parameters", f"{base:,}")]
+    if origin.get("dequantized_from"):
+        made = f"dequantized from {origin['dequantized_from']} ({origin['file']}): quality lies between the two"
+        pairs.append(("weights", made))
+    if origin.get("licence"):
+        pairs.append(("licence", origin["licence"]))
+    if recipe.model.quantize:
+        pairs.append(("held in", f"{recipe.model.quantize}, while training and while answering"))
+    pairs.append(("method", method_title(recipe.lora)))
+    pairs.append(("trained weights", f"{weights['trainable']:,} ({weights['trainable'] / weights['all']:.2%} of all)"))
+    return pairs
+
+
+def usage(recipe: Recipe) -> str:
+    """Return the lines of Python that load what was trained, without tailora."""
+    kind = "AutoModelForSequenceClassification" if recipe.task == "classify" else "AutoModelForCausalLM"
+    folder = f"runs/{recipe.name}/train/adapter"
+    if recipe.lora.method == "full":
+        return f'from transformers import {kind}\n\nmodel = {kind}.from_pretrained("{folder}")'
+    lines = [
+        f"from transformers import {kind}, AutoTokenizer",
+        "from peft import PeftModel",
+        "",
+        f'base = {kind}.from_pretrained("<folder or hub id of {recipe.model.base}>")  # `tailora models` lists folders',
+        f'model = PeftModel.from_pretrained(base, "{folder}")',
+        f'tokenizer = AutoTokenizer.from_pretrained("{folder}")',
+    ]
+    if recipe.task == "classify":
+        lines.insert(3, "# num_labels as in the adapter's README.md")
+    return "\n".join(lines)
+
+
 def training_lines(run: Path) -> list[str]:
     """Return what was trained and how it went, a line each."""
     facts = files.read_json(run / "train" / "stage.json")
@@ -256,8 +296,11 @@ def headline(comparison: Row) -> list[str]:
     """Return the verdict on the primary metric as sentences, then what else a reader must know to judge it."""
     deciding = [entry for entry in comparison["metrics"] if entry["metric"] == comparison["primary"]]
     whole, parts = deciding[0], deciding[1:]
+    losing = [entry for entry in comparison.get("baselines", []) if entry["accuracies"]["verdict"] == "worse"]
+    losing.sort(key=lambda entry: -float(entry["accuracies"]["base"]))
     lines = [
-        _sentence(whole),
+        *map(_beside, losing),
+        _sentence(whole) + _besides(comparison, whole),
         f"row by row: better on {whole['wins']:,}, worse on {whole['losses']:,}, equal on {whole['ties']:,}",
         f"judged by {comparison['primary']}: {comparison['chosen']}",
     ]
@@ -265,7 +308,7 @@ def headline(comparison: Row) -> list[str]:
         lines.append("no tests were run: neither similarity to a reference answer nor code that runs is correctness")
     if comparison.get("head") == "untrained":
         lines.append("the base has a head that nobody trained: it stands for chance")
-    lines += [_beside(entry) for entry in comparison.get("baselines", [])]
+    lines += [_beside(entry) for entry in comparison.get("baselines", []) if entry not in losing]
     lines += [_sentence(entry) for entry in parts]
     lines += [line for column, part in comparison["breakdown"].items() for line in _parts(column, part)]
     lines.append(_clean(comparison["clean"]))
@@ -370,7 +413,7 @@ def _forgetting(entries: list[Row]) -> str:
         verdict = "detectably forgotten, but by less than 2 %"
     lost = [kind["slice"] for kind in kinds if kind["flagged"]]
     if lost and not total["flagged"]:
-        verdict += f" on the whole; {' and '.join(lost)} is forgotten"
+        verdict += f" on the whole; forgotten: {_changes([_named(kind) for kind in kinds if kind['flagged']])}"
     parts = ", ".join(f"{entry['slice']} {entry['forgotten']:+.1%}" for entry in kinds).replace("%", " %")
     text = (
         f"general text is {verdict}: bits per byte {format_value(total, total['base'])} → "
@@ -380,6 +423,11 @@ def _forgetting(entries: list[Row]) -> str:
     if right is None:
         return text
     return f"{text}; right tokens {format_value(right, right['base'])} → {format_value(right, right['tuned'])}"
+
+
+def _named(kind: Row) -> Row:
+    """Return the entry of a slice under the name of the slice."""
+    return kind | {"metric": kind["slice"]}
 
 
 def explanation_lines(entries: list[Row]) -> list[str]:
@@ -408,9 +456,12 @@ def _beside(baseline: Row) -> str:
     verdict = {"better": f"better than {name}", "worse": f"worse than {name}"}.get(
         entry["verdict"], f"not detectably different from {name}"
     )
+    reason = ""
+    if entry["verdict"] == _NO_DIFFERENCE and _leaves_out_zero(entry):
+        reason = f"; the interval leaves out zero, but p = {entry['p_adjusted']:.3f}"
     return (
         f"tuned is {verdict}: accuracy {format_value(entry, entry['base'])} there, "
-        f"{format_value(entry, entry['tuned'])} here, difference {format_interval(entry)}"
+        f"{format_value(entry, entry['tuned'])} here, difference {format_interval(entry)}{reason}"
     )
 
 
@@ -429,6 +480,40 @@ def _sentence(entry: Row) -> str:
         seen = f"{100 * entry['detectable']:.1f} points" if entry["share"] else _digits(entry["detectable"])
         text += f"; this test set sees differences above about {seen}"
     return f"{text} ({entry['warning']})" if entry["warning"] else text
+
+
+def contradicted(comparison: Row) -> bool:
+    """Say whether something that a reader must know speaks against the verdict."""
+    whole = next(e for e in comparison["metrics"] if e["metric"] == comparison["primary"] and e["by"] == "all")
+    loses = any(entry["accuracies"]["verdict"] == "worse" for entry in comparison.get("baselines", []))
+    return loses or bool(_besides(comparison, whole))
+
+
+def _besides(comparison: Row, whole: Row) -> str:
+    """Return what stands beside the verdict: metrics that contradict it, and what the answers themselves show.
+
+    A verdict by likelihood is about the reference; whether better answers are written is said with it.
+    """
+    others = [entry for entry in comparison["metrics"] if entry["by"] == "all" and entry is not whole]
+    opposite = {"better": "worse", "worse": "better"}.get(whole["verdict"])
+    against = [entry for entry in others if entry["verdict"] == opposite]
+    parts = [f"{opposite} by {_changes(against)}"] if against else []
+    written = [entry for entry in others if entry.get("written")]
+    if written and opposite and not whole.get("written") and all(e["verdict"] == _NO_DIFFERENCE for e in written):
+        parts.append("no score of the written answers differs detectably")
+    tuned = {entry["metric"]: entry for entry in comparison["explanations"]}
+    for metric, said in (("cut off", "are cut off at the token limit"), ("empty", "are empty")):
+        entry = tuned.get(metric)
+        if entry and entry["tuned"] >= _MANY:
+            parts.append(f"{format_value(entry, entry['tuned'])} of the tuned answers {said}")
+    return f"; but {', and '.join(parts)}" if parts else ""
+
+
+def _changes(entries: list[Row]) -> str:
+    return ", ".join(
+        f"{entry['metric']} ({format_value(entry, entry['base'])} → {format_value(entry, entry['tuned'])})"
+        for entry in entries
+    )
 
 
 def _leaves_out_zero(entry: Row) -> bool:

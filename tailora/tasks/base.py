@@ -35,6 +35,8 @@ class Metric:
     """A number from 0 to 1 that is shown in per cent; so is every binary metric."""
     decides: str = ""
     """Why it may give the verdict: the first metric with such a reason and a value does. Empty for all others."""
+    written: bool = False
+    """Whether it scores what the model writes; likelihoods score what it predicts of the reference."""
     explains: bool = False
     """Shown to explain the others, without a verdict of its own."""
     absent: str = "no row has a value"

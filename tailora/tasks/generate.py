@@ -35,7 +35,7 @@ _NO_HITS = "the evaluation did not record it"
 
 METRICS = (
     Metric(
-        "pass@1", "binary", "passed", True, meaning="the greedy answer passes all tests of its row",
+        "pass@1", "binary", "passed", True, written=True, meaning="the greedy answer passes all tests of its row",
         decides="the rows bring tests, and running is the strongest evidence",
     ),
     Metric(
@@ -49,35 +49,35 @@ METRICS = (
         meaning="share of the reference's tokens that the model finds likeliest, given those before",
     ),
     Metric(
-        "runs clean", "binary", "runs", True, absent=_NO_SMOKE,
+        "runs clean", "binary", "runs", True, written=True, absent=_NO_SMOKE,
         meaning="the answer's code runs to its end without an error: a smoke test, not correctness",
     ),
     Metric(
-        "parse rate", "binary", "parses", True, absent=_NO_CODE,
+        "parse rate", "binary", "parses", True, written=True, absent=_NO_CODE,
         meaning="the answer's code is not empty and is valid Python",
     ),
     Metric(
-        "AST match", "binary", "same_program", True, absent=_NO_CODE,
+        "AST match", "binary", "same_program", True, written=True, absent=_NO_CODE,
         meaning="the code has the reference's syntax tree but for docstrings and names of locals",
     ),
     Metric(
-        "exact match", "binary", "exact", True,
+        "exact match", "binary", "exact", True, written=True,
         meaning="the answer equals the reference but for trailing space",
     ),
     Metric(
-        "SQuAD exact match", "binary", "squad_exact", True, absent=_CODE,
+        "SQuAD exact match", "binary", "squad_exact", True, written=True, absent=_CODE,
         meaning="the answer has the reference's words but for case, punctuation and articles",
     ),
     Metric(
-        "token F1", "mean", "token_f1", True, share=True, absent=_CODE,
+        "token F1", "mean", "token_f1", True, written=True, share=True, absent=_CODE,
         meaning="words shared with the reference, normalised as for SQuAD",
     ),
     Metric(
-        "ROUGE-L", "mean", "rouge_l", True, share=True, absent=_CODE,
+        "ROUGE-L", "mean", "rouge_l", True, written=True, share=True, absent=_CODE,
         meaning="F1 of the longest common subsequence of words with the reference",
     ),
     Metric(
-        "chrF", "corpus", "chrf_counts", True, transform=metrics.chrf_of,
+        "chrF", "corpus", "chrf_counts", True, written=True, transform=metrics.chrf_of,
         meaning="character n-grams shared with the reference, 0–100, over all rows; similarity is not correctness",
     ),
     Metric(
@@ -168,14 +168,20 @@ class Generate:
         return [Reading(loss, int(hits)) for loss, hits in zip(*sums.tolist(), strict=True)]
 
     def score(
-        self, rows: Sequence[Row], answers: Sequence[str], samples: Sequence[Sequence[str]] | None = None
+        self,
+        rows: Sequence[Row],
+        answers: Sequence[str],
+        samples: Sequence[Sequence[str]] | None = None,
+        *,
+        as_code: bool | None = None,
     ) -> list[Row]:
         """Return what the metrics read of each answer; None where a metric does not apply to the row.
 
-        `samples` are further answers to each row, drawn at random: how many of them pass makes pass@k.
+        `samples` are further answers to each row, drawn at random: how many of them pass makes pass@k. Answers are
+        compared `as_code` or as prose; as most references of these rows are, when left out.
         """
         drawn = samples or [()] * len(rows)
-        as_code = _are_code(rows)
+        as_code = are_code(rows) if as_code is None else as_code
         outcomes = self._run(rows, [[answer, *more] for answer, more in zip(answers, drawn, strict=True)], as_code)
         return [
             {
@@ -227,7 +233,8 @@ def nats_to_bits(nats: float) -> float:
     return nats / math.log(2)
 
 
-def _are_code(rows: Sequence[Row]) -> bool:
+def are_code(rows: Sequence[Row]) -> bool:
+    """Say whether at least half of the reference answers are Python, which decides how answers are compared."""
     code = sum(syntax.is_code(metrics.extract_code(row["answer"])) for row in rows)
     return code >= _CODE_SHARE * len(rows)
 

@@ -284,7 +284,7 @@ def test_intervals_that_the_verdict_does_not_follow_are_explained() -> None:
     [
         (1.05, 1.05, "general text is forgotten: "),
         (1.01, 1.01, "general text is detectably forgotten, but by less than 2 %: "),
-        (1.005, 1.03, "general text is detectably forgotten, but by less than 2 % on the whole; code is forgotten: "),
+        (1.005, 1.03, "general text is detectably forgotten, but by less than 2 % on the whole; forgotten: code (3.0"),
         (1.0, 1.0, "general text is not detectably forgotten: "),
     ],
 )
@@ -301,6 +301,68 @@ def test_forgetting_is_said_as_it_was_found(english: float, code: float, said: s
 
     found = compare_general(passages({"english": 1, "code": 1}), passages({"english": english, "code": code}))
     assert words._forgetting(found).startswith(said)
+
+
+def babble(bits: float, *, cut_off: float, empty: float = 0.0, chrf: int = 10) -> list[dict[str, Any]]:
+    """Return rows whose reference costs `bits`, and whose answers share nothing with it or are not there."""
+    rng = np.random.default_rng(3)
+    costs = bits * rng.uniform(0.9, 1.1, 100)
+    finish = ["length" if i < 100 * cut_off else "end" for i in range(100)]
+    counts = [[20, 20, min(20, chrf)] * 6] * 100
+    blank = [i < 100 * empty for i in range(100)]
+    return rows([False] * 100, costs, finish=finish, chrf_counts=counts, empty=blank, exact=[False] * 100)
+
+
+WRITTEN = [metric for metric in METRICS if metric.name in ("bits per byte", "exact match", "chrF", "cut off", "empty")]
+
+
+@pytest.mark.parametrize(
+    ("tuned", "said"),
+    [
+        (
+            babble(4, cut_off=0.79),
+            "no score of the written answers differs detectably, and 79.0 % of the tuned answers are",
+        ),
+        (babble(4, cut_off=0, empty=1.0), "100.0 % of the tuned answers are empty"),
+        (babble(4, cut_off=0, chrf=2), "; but worse by chrF ("),
+    ],
+)
+def test_a_better_likelihood_says_in_one_sentence_what_is_written_with_it(tuned: Any, said: str) -> None:
+    comparison = compare(WRITTEN, babble(8, cut_off=0.5), tuned)
+    first = words.headline({**comparison, "rows": BUDGET})[0]
+    assert first.startswith("tuned is better than base: bits per byte") and said in first
+    assert words.contradicted(comparison)
+
+
+def test_a_likelihood_that_goes_with_better_answers_is_said_plainly() -> None:
+    comparison = compare(WRITTEN, babble(8, cut_off=0.5, chrf=2), babble(4, cut_off=0.0, chrf=18))
+    assert "; but" not in words.headline({**comparison, "rows": BUDGET})[0]
+    assert not words.contradicted(comparison)
+
+
+def baseline(title: str, there: float, verdict: str) -> dict[str, Any]:
+    entry = {"share": True, "base": there, "tuned": 0.39, "difference": 0.39 - there, "verdict": verdict}
+    return {
+        "title": title,
+        "accuracies": entry | {"low": 0.39 - there - 0.1, "high": 0.39 - there + 0.1, "p_adjusted": 0.06},
+    }
+
+
+def test_a_baseline_that_wins_stands_first_the_best_of_them_before_all() -> None:
+    comparison = compare((PASS,), rows([False] * 100), rows([True] * 40 + [False] * 60))
+    comparison["baselines"] = [baseline("majority", 0.02, "better"), baseline("probe", 0.587, "worse"),
+                               baseline("TF-IDF", 0.743, "worse")]  # fmt: skip
+    lines = words.headline({**comparison, "rows": BUDGET})
+    assert lines[0].startswith("tuned is worse than TF-IDF: accuracy 74.3 % there, 39.0 % here")
+    assert lines[1].startswith("tuned is worse than probe") and lines[2].startswith("tuned is better than base")
+    assert words.contradicted(comparison)
+
+
+def test_an_interval_without_zero_that_decides_nothing_has_its_reason_on_the_line() -> None:
+    comparison = compare((PASS,), rows([False] * 100), rows([True] * 40 + [False] * 60))
+    comparison["baselines"] = [baseline("probe", 0.2, NONE)]
+    (line,) = [line for line in words.headline({**comparison, "rows": BUDGET}) if "probe" in line]
+    assert "not detectably different" in line and line.endswith("the interval leaves out zero, but p = 0.060")
 
 
 def test_base_and_tuned_are_shown_with_the_same_digits() -> None:
