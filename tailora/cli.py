@@ -30,10 +30,9 @@ models = typer.Typer(help="List the base models of this machine and those it can
 app.add_typer(models, name="models")
 
 _RECIPE = "A .toml file, the name of a built-in recipe, or the folder of a run."
+_KEYS = "Keys to change, such as train.lr=3e-4; `tailora show recipe RECIPE` lists all, `tailora new` explains them."
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help=_RECIPE)]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys to change, such as train.lr=3e-4.")
-]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help=_KEYS)]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the runs.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Do this stage again, and those that follow from it.")]
 UnsafeExec = Annotated[
@@ -43,6 +42,21 @@ Strict = Annotated[
     bool, typer.Option("--strict", help="Refuse data of which anything would only be counted and shown.")
 ]
 DEFAULT_RUNS = Path("runs")  # stands here too, since run.py is only imported by the command that needs it
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        _console().print(machine.version("tailora"), highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def front_door(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Fine-tune a small language model with LoRA on the machine you have, and prove that it helped."""
 
 
 @app.command("run")
@@ -85,15 +99,18 @@ def _open(
     needs: tuple[str, ...] = ("data", "base"),
     *,
     trains: bool = False,
+    stages: tuple[str, ...] | None = None,
 ) -> "Run":
     """Load a recipe, check that what it `needs` exists, and open its run; forget stages that are to be done again.
+
+    Finished stages must have been made from this recipe: all of them, or `stages` alone.
 
     Of several processes the first goes on from here; the others help it where the command `trains`, and end.
     """
     from tailora.model.locate import locate_base
     from tailora.pipeline.prepare import locate_sources
     from tailora.recipe import load_recipe
-    from tailora.run import Run
+    from tailora.run import STAGES, Run
     from tailora.text.fixed import read_prompts
 
     name, overrides, runs = _found(name, overrides or [], runs)
@@ -109,7 +126,7 @@ def _open(
     if "base" in needs:
         locate_base(recipe.model.base)
         read_prompts(recipe.evaluate.prompts)
-    run = Run.open(recipe, runs, fresh=again is not None)
+    run = Run.open(recipe, runs, fresh=again is not None, stages=stages or tuple(STAGES))
     if again:
         run.forget(again)
     return run
@@ -240,7 +257,7 @@ def plan_command(recipe: RecipeName, overrides: Overrides = None, runs: Runs = D
     from tailora.pipeline import plan
     from tailora.pipeline.words import PLAN_HEADER, plan_cells
 
-    run = _open(recipe, overrides, runs, None)
+    run = _open(recipe, overrides, runs, None, stages=("prepare", "train"))
     _show_table(PLAN_HEADER, plan_cells(plan(run.recipe, run.folder.parent)), texts=PLAN_HEADER)
 
 
@@ -327,7 +344,7 @@ def show_data(recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFA
     from tailora.pipeline.prepare import count_tokens
     from tailora.pipeline.words import card_table
 
-    run = _open(recipe, overrides, runs, None, ("data",))
+    run = _open(recipe, overrides, runs, None, ("data",), stages=("prepare",))
     prepare(run.recipe, run.folder.parent)
     try:
         tokens = count_tokens(run.recipe, run.folder.parent)
@@ -351,7 +368,7 @@ def show_row(
 
     from tailora.pipeline.prepare import seen_by_model
 
-    run = _open(recipe, overrides, runs, None)
+    run = _open(recipe, overrides, runs, None, stages=("prepare",))
     pieces, counts = seen_by_model(run.recipe, number, run.folder.parent)
     text = Text()
     for piece, is_learned in pieces:

@@ -17,6 +17,46 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tailora.errors import RecipeError, did_you_mean
 from tailora.files import checked_name
 
+# What the field's other tools (TRL, PEFT, LLaMA-Factory, Axolotl, Unsloth) call it → our key, or what to do instead.
+FOREIGN_KEYS = {
+    **dict.fromkeys(("model_name_or_path", "model_name", "base_model", "base_model_name_or_path"), "model.base"),
+    **dict.fromkeys(("torch_dtype", "bf16", "fp16", "tf32"), "model.dtype"),
+    **dict.fromkeys(("load_in_4bit", "quantization_bit", "bnb_4bit_quant_type"), "model.quantize"),
+    **dict.fromkeys(("max_seq_length", "max_seq_len", "max_length", "cutoff_len", "sequence_len"), "model.max_length"),
+    **dict.fromkeys(("dataset", "datasets", "dataset_name", "dataset_path", "train_file", "data_path"), "data.source"),
+    **dict.fromkeys(("val_size", "val_set_size", "validation_split", "eval_dataset", "validation_file"), "data.val"),
+    **dict.fromkeys(("test_size", "test_file", "test_datasets"), "data.test"),
+    **dict.fromkeys(("max_samples", "max_train_samples"), "data.limit"),
+    **dict.fromkeys(("r", "lora_r", "lora_rank"), "lora.rank"),
+    "lora_alpha": "lora.alpha",
+    "lora_dropout": "lora.dropout",
+    **dict.fromkeys(("target_modules", "lora_target", "lora_target_modules", "lora_target_linear"), "lora.targets"),
+    **dict.fromkeys(("use_rslora", "use_dora", "peft_use_dora", "peft_use_rslora", "finetuning_type"), "lora.method"),
+    **dict.fromkeys(("init_lora_weights", "pissa_init"), "lora.init"),
+    **dict.fromkeys(("loraplus_lr_ratio", "lora_plus_ratio"), "lora.plus"),
+    "layers_to_transform": "lora.top_layers",
+    "learning_rate": "train.lr",
+    **dict.fromkeys(("num_train_epochs", "num_epochs"), "train.epochs"),
+    **dict.fromkeys(
+        (
+            "per_device_train_batch_size", "train_batch_size", "gradient_accumulation_steps", "micro_batch_size",
+            "effective_batch_size",
+        ),
+        "train.batch_size",
+    ),
+    **dict.fromkeys(("warmup_ratio", "warmup_steps", "warmup"), "train.warm_up"),
+    **dict.fromkeys(("lr_scheduler_type", "lr_scheduler"), "train.schedule"),
+    **dict.fromkeys(("max_grad_norm", "gradient_clipping"), "train.clip"),
+    **dict.fromkeys(("gradient_checkpointing", "use_gradient_checkpointing"), "train.recompute"),
+    **dict.fromkeys(("report_to", "wandb_project"), "train.trackers"),
+    **dict.fromkeys(("early_stopping_patience",), "train.patience"),
+    **dict.fromkeys(("save_steps", "save_strategy"), "train.save_minutes"),
+    **dict.fromkeys(("label_smoothing_factor",), "train.label_smoothing"),
+    **dict.fromkeys(("random_state", "data_seed"), "train.seed"),
+    **dict.fromkeys(("per_device_eval_batch_size", "eval_batch_size"), "evaluate.batch_size"),
+    **dict.fromkeys(("max_tokens", "max_completion_length"), "evaluate.max_new_tokens"),
+}  # fmt: skip
+
 # Keys of task = "classify" alone, with the values that ask for nothing.
 _OF_LABELS: dict[str, Any] = {
     "data.label": None,
@@ -29,7 +69,9 @@ _OF_LABELS: dict[str, Any] = {
 class Section(BaseModel):
     """A part of the recipe: strict, frozen, its keys documented by the text below them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Data(Section):
@@ -477,7 +519,9 @@ def _explain(where: str, problem: Any) -> str:
 
 
 def _meant(word: str, known: list[str]) -> str:
-    """Suggest a key of this very name in another section, or else the nearest of the `known` ones."""
+    """Suggest the key that another tool calls so, one of this very name in another section, or the nearest one."""
+    if word in FOREIGN_KEYS and FOREIGN_KEYS[word].rpartition(".")[2] != word:
+        return f' (here it is called "{FOREIGN_KEYS[word]}")'
     sections = {name: getattr(field.annotation, "model_fields", {}) for name, field in Recipe.model_fields.items()}
     elsewhere = [f'"{name}.{word}"' for name, keys in sections.items() if word in keys]
     return f" (did you mean {' or '.join(elsewhere)}?)" if elsewhere else did_you_mean(word, known)

@@ -12,7 +12,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -97,14 +97,17 @@ class Run:
     recipe: Recipe
 
     @classmethod
-    def open(cls, recipe: Recipe, root: Path = RUNS, *, fresh: bool = False) -> "Run":
+    def open(
+        cls, recipe: Recipe, root: Path = RUNS, *, fresh: bool = False, stages: Sequence[str] = tuple(STAGES)
+    ) -> "Run":
         """Return the run of `recipe` below `root`, made if it does not exist.
 
-        With `fresh`, finished stages made from other values are removed, and those that follow them.
+        With `fresh`, finished stages made from other values are removed, and those that follow them. Rows that were
+        prepared from other values, and on which nothing was trained, are prepared again.
 
         Raises:
-            RunError: when a finished stage was made from other values; names the first differing key. Or when there
-                is something to change and another process works on the run.
+            RunError: when a finished stage among `stages` was made from other values; names the first differing key.
+                Or when there is something to change and another process works on the run.
         """
         run = cls(root / files.checked_name(recipe.name, "name"), recipe)
         try:
@@ -112,9 +115,10 @@ class Run:
         except OSError as error:
             raise _unwritable(run.folder, error) from error
         stale = [stage for stage in STAGES if run.is_done(stage) and run._difference(stage)]
-        if stale and not fresh:
-            raise RunError(f"{run.folder}: {run._difference(stale[0])}")
-        if stale or not run._is_described():
+        fresh = fresh or (stale == ["prepare"] and not run._is_trained())
+        if not fresh and (blocking := [stage for stage in stale if stage in stages]):
+            raise RunError(f"{run.folder}: {run._difference(blocking[0])}")
+        if (fresh and stale) or (not stale and not run._is_described()):
             with run.lock():
                 if stale:
                     run.forget(stale[0])
@@ -158,6 +162,10 @@ class Run:
         finally:
             lock.release()
 
+    def _is_trained(self) -> bool:
+        """Say whether something was trained on the prepared rows, or begun."""
+        return self.is_done("train") or self._partial("train").is_dir()
+
     def is_done(self, stage: str) -> bool:
         """A stage is done when its folder exists; unfinished work lies in `<stage>.partial`."""
         return (self.folder / stage).is_dir()
@@ -165,6 +173,11 @@ class Run:
     def require(self, stage: str) -> None:
         """Raise RunError when `stage` has not been done."""
         if not self.is_done(stage):
+            if self.is_done("evaluate"):
+                raise RunError(
+                    f"{self.folder}: an evaluation of other rows has no {stage} of its own and gets no report; "
+                    f"its scores and its comparison are in {self.folder / 'evaluate'}."
+                )
             raise RunError(f"{self.folder}: {stage} has not been done; `tailora {stage} <recipe>` does it.")
 
     def forget(self, stage: str) -> None:
@@ -232,7 +245,7 @@ class Run:
             if key not in made or made[key] != value:
                 return (
                     f"{stage} was made with {key} = {made.get(key)!r}, the recipe says {value!r}. "
-                    'Choose another name (name="…"), or add --fresh to make it again.'
+                    'Choose another name (name="…"), or make it again with `tailora run … --fresh`.'
                 )
         return None
 

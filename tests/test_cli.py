@@ -32,7 +32,7 @@ MISTAKES = {
     "unknown recipe": (["run", "dmeo"], ['no recipe "dmeo"', 'did you mean "demo"?', "tailora new"]),
     "broken recipe": (["run", "broken.toml"], ["broken.toml", "not a TOML file", "line 1"]),
     "missing data": (["run", "small.toml", "data.source=row.jsonl"], ["row.jsonl", 'did you mean "rows.jsonl"?']),
-    "no base at a path": (["run", "small.toml", "model.base=./nowhere"], ["./nowhere", "no such folder"]),
+    "no base at a path": (["run", "small.toml", "model.base=./nowhere"], ["./nowhere", "no such file or folder"]),
     "base without a config": (["run", "small.toml", "model.base=."], ["model.base", "config.json"]),
     "misspelt base": (["run", "small.toml", "model.base=tailora-tny"], ['did you mean "tailora-tiny"?']),
     "base on no hub": (["run", "small.toml", "model.base=nobody/nothing"], ['"nobody/nothing"', "hub", "local folder"]),
@@ -198,6 +198,7 @@ def test_a_finished_stage_is_kept_until_fresh_is_asked_for(tailora: Command, wor
     first = splits.stat().st_mtime_ns
     assert tailora("prepare", "small.toml").returncode == 0
     assert splits.stat().st_mtime_ns == first
+    (workplace / "runs" / "small" / "train.partial").mkdir()  # a training was begun on these rows
     refused = tailora("prepare", "small.toml", "data.seed=1")
     assert refused.returncode == 2 and "data.seed = 0, the recipe says 1" in refused.stderr
     assert splits.stat().st_mtime_ns == first

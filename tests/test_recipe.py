@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from tailora.errors import RecipeError
 from tailora.files import checked_name
 from tailora.recipe import (
+    FOREIGN_KEYS,
     Recipe,
     Section,
     built_in_recipes,
@@ -355,3 +356,27 @@ def test_every_key_is_shown_with_where_its_value_comes_from(tmp_path: Path) -> N
 def test_a_metric_named_twice_is_refused() -> None:
     with pytest.raises(RecipeError, match="name each metric once"):
         parse_recipe({"name": "x", "data": {"source": "y"}, "evaluate": {"metrics": ["a:b", "a:b"]}}, "here")
+
+
+def test_what_other_tools_call_a_key_is_answered_with_ours() -> None:
+    own = set(parse_recipe({"name": "x", "data": {"source": "x"}}).keys())
+    assert set(FOREIGN_KEYS.values()) <= own
+    for section, word, ours in [
+        ("train", "learning_rate", "train.lr"), ("lora", "r", "lora.rank"), ("lora", "lora_alpha", "lora.alpha"),
+        ("model", "cutoff_len", "model.max_length"), ("train", "num_train_epochs", "train.epochs"),
+        ("train", "per_device_train_batch_size", "train.batch_size"), ("lora", "target_modules", "lora.targets"),
+    ]:  # fmt: skip
+        with pytest.raises(RecipeError, match=f'here it is called "{ours}"'):
+            parse_recipe({"name": "x", "data": {"source": "x"}, section: {word: 1}})
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [("train", "epochs", True), ("train", "epochs", "3"), ("train", "epochs", 3.0), ("lora", "alpha", "32"),
+     ("lora", "alpha", False), ("data", "strict", 1), ("data", "seed", "0"), ("evaluate", "rows", True)],
+)  # fmt: skip
+def test_a_value_of_another_type_is_refused_and_not_converted(section: str, key: str, value: Any) -> None:
+    values: dict[str, Any] = {"name": "x", "data": {"source": "x"}}
+    values.setdefault(section, {})[key] = value
+    with pytest.raises(RecipeError, match=rf"{section}\.{key}: "):
+        parse_recipe(values)

@@ -71,6 +71,7 @@ OTHER: dict[str, Any] = {
     "evaluate.max_new_tokens": 7,
     "evaluate.batch_size": 7,
     "evaluate.rows": 7,
+    "evaluate.general_passages": 7,
     "evaluate.test_seconds": 7.0,
     "evaluate.test_memory_mb": 70,
     "evaluate.unsafe_exec": True,
@@ -279,14 +280,16 @@ def test_the_log_holds_its_rows_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_is_tied_to_the_values_of_its_own_sections_alone(tmp_path: Path, stage: str) -> None:
     recipe = recipe_of()
-    finish(Run.open(recipe, tmp_path), stage)
+    finish(Run.open(recipe, tmp_path), stage, *(["train"] if stage == "prepare" else []))
     assert recipe.keys().keys() - {"name", "task"} == OTHER.keys()
     for key in OTHER:
         other = changed(recipe, key)
-        if key.split(".")[0] in DECIDES[stage] and key not in NEUTRAL:
+        decides = DECIDES["train" if stage == "prepare" else stage]
+        if key.split(".")[0] in decides and key not in NEUTRAL:
             with pytest.raises(RunError) as caught:
                 Run.open(other, tmp_path)
-            assert f"{stage} was made with {key} = {recipe.keys()[key]!r}, " in str(caught.value)
+            first = stage if key.split(".")[0] in DECIDES[stage] else "train"
+            assert f"{first} was made with {key} = {recipe.keys()[key]!r}, " in str(caught.value)
             assert repr(OTHER[key]) in str(caught.value) and "--fresh" in str(caught.value)
         else:
             Run.open(other, tmp_path)
@@ -415,3 +418,26 @@ def test_a_name_that_leaves_the_folder_opens_no_run(tmp_path: Path) -> None:
     with pytest.raises(RecipeError):
         Run.open(outside, tmp_path / "runs")
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_rows_on_which_nothing_was_trained_are_prepared_again_and_block_nothing(tmp_path: Path) -> None:
+    run = Run.open(recipe_of(), tmp_path)
+    finish(run, "prepare")
+    other = Run.open(recipe_of(data={"source": "rows.jsonl", "seed": 5}), tmp_path)
+    assert not other.is_done("prepare")
+    finish(other, "prepare")
+    finish(other, "train")
+    with pytest.raises(RunError, match=r"data\.seed"):
+        Run.open(recipe_of(), tmp_path)
+
+
+def test_who_needs_the_rows_alone_is_not_stopped_by_what_came_after_and_changes_no_description(tmp_path: Path) -> None:
+    run = Run.open(recipe_of(), tmp_path)
+    for stage in ("prepare", "train", "evaluate"):
+        finish(run, stage)
+    before = (run.folder / "recipe.toml").read_bytes(), (run.folder / "run.json").read_bytes()
+    changed = recipe_of(evaluate={"rows": 3})
+    assert Run.open(changed, tmp_path, stages=("prepare", "train")).is_done("evaluate")
+    assert before == ((run.folder / "recipe.toml").read_bytes(), (run.folder / "run.json").read_bytes())
+    with pytest.raises(RunError, match=r"evaluate\.rows"):
+        Run.open(changed, tmp_path)

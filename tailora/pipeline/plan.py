@@ -42,7 +42,7 @@ def plan(recipe: Recipe, root: Path = RUNS) -> Plan:
     """
     from tailora.model.fit import foretell
 
-    run = Run.open(recipe, root)
+    run = Run.open(recipe, root, stages=("prepare", "train"))
     splits = prepare(recipe, root)
     started, stage = time.monotonic(), Stage(run.folder, writes=False)
     ready = set_up(run, splits, stage)

@@ -57,7 +57,7 @@ def prepare(recipe: Recipe, root: Path = RUNS) -> Splits:
         DataError: for a source that cannot be read, columns that cannot be found, or too few rows.
         RunError: when the source has changed since the splits were made.
     """
-    run = Run.open(recipe, root)
+    run = Run.open(recipe, root, stages=("prepare",))
     sources = locate_sources(recipe.data)
     if run.is_done("prepare"):
         return _load_splits(run, sources)
