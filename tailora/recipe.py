@@ -91,7 +91,7 @@ class Data(Section):
     prompt: str | None = None
     """Column with the question; detected when left out."""
     input: str | None = None
-    """Column with context that follows the question; detected when left out."""
+    """Column with context that follows the question, "" for none; detected when left out."""
     answer: str | None = None
     """Column with the answer; detected when left out."""
     label: str | None = None

@@ -1,7 +1,7 @@
 """Source rows → leak-free splits and a data card."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tailora.text import near
 from tailora.text.audit import Content, card_of, label_problems
 from tailora.text.budget import fit_rows
 from tailora.text.examples import REPEAT, Kept, spell, to_examples
-from tailora.text.labels import Classes, name_classes
+from tailora.text.labels import UNLABELLED, Classes, name_classes
 from tailora.text.prompts import Prompts
 from tailora.text.read import Source, locate_source, read_rows
 from tailora.text.split import Division, Splits, divide, weighted
@@ -107,12 +107,17 @@ def _read(sources: Sources, recipe: Recipe, path: Path) -> tuple[RowFile, dict[s
         raise DataError(problems)
     _refuse_losses(kept, ", ".join(str(source) for listed in sources.values() for _, source in listed))
     classes = name_classes(_labels_by_file(parts), recipe.data.labels) if recipe.task == "classify" else None
-    examples = (row for part in parts for row in part)
-    rows = RowFile.write(path, _named(examples, classes, kept) if classes else examples)
-    start = 0
+    start, named = 0, []
     for split, part in zip(sources, parts, strict=True):
-        own[split] = range(start, start := start + len(part))
+        named.append(
+            RowFile.write(path.with_suffix(f".{split}-named"), _named(part, classes, kept)) if classes else part
+        )
+        own[split] = range(start, start := start + len(named[-1]))
+    rows = RowFile.write(path, (row for part in named for row in part))
+    for part in {part.path: part for part in [*parts, *named]}.values():
         part.path.unlink()
+    if classes:
+        _refuse_losses(kept, ", ".join(str(source) for listed in sources.values() for _, source in listed))
     assert kept.read == len(rows) + kept.dropped.total()
     del own["train"]
     return rows, own, kept, classes
@@ -130,10 +135,13 @@ def _file(row: Row) -> str:
     return str(row["where"]).rpartition(":")[0]
 
 
-def _named(rows: Iterator[Row], classes: Classes, kept: Kept) -> Iterator[Row]:
-    """Yield the rows with the names of their classes as answers; another spelling is noticed."""
+def _named(rows: Iterable[Row], classes: Classes, kept: Kept) -> Iterator[Row]:
+    """Yield the rows with the names of their classes as answers; another spelling is noticed, no label is dropped."""
     for row in rows:
-        name = classes.written[_file(row)][row["answer"]]
+        name = classes.written[_file(row)].get(row["answer"])
+        if name is None:
+            kept.dropped.add(f"marked as unlabelled ({UNLABELLED})", row["where"])
+            continue
         if name != row["answer"] and name.lower() == row["answer"].lower():
             kept.notices.add("labels that data.labels spells otherwise, read as it does", row["where"])
         yield row | {"answer": name}

@@ -141,7 +141,7 @@ def label_problems(labels: dict[str, dict[str, int]]) -> list[str]:
         if rows == 1
     ]
     (common, most), *_ = everywhere.most_common(1)
-    if len(everywhere) > 1 and most > _LOPSIDED * total:
+    if len(everywhere) > 1 and most >= _LOPSIDED * total:
         problems.append(f"{most / total:.1%} of the rows have the label {common!r}: always saying it is hard to beat")
     for split in ("val", "test"):
         unseen = [

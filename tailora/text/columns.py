@@ -1,5 +1,6 @@
 """Which column is the question, which the answer: found by name, or by what stands in columns without names."""
 
+import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +16,17 @@ _LAYOUTS = (
     ("instruction", "context", "response"),
 )
 _PROMPTS = ("instruction", "prompt", "question", "text", "intent", "sentence")
-_INPUTS = ("input", "context")
-_ANSWERS = ("output", "response", "answer", "completion", "code", "snippet", "long_answer")
-_LABELS = ("label", "labels", "category", "class", "target")
+# Names that hold the text to be answered or labelled where none of those is there.
+_OTHER_PROMPTS = (
+    "review", "content", "message", "comment", "tweet", "title", "headline", "utterance", "document", "query",
+)  # fmt: skip
+INPUTS = ("input", "context")
+_ANSWERS = ("output", "response", "answer", "answers", "completion", "code", "snippet", "long_answer")
+_LABELS = ("label", "labels", "category", "class", "target", "sentiment")
 _CHATS = ("messages", "conversations")
 # Names that rows of the splits use for something of their own; a column called so is carried as `source_<name>`.
 _OURS = ("id", "where", "prompt", "answer", "context", "tests", "cluster", "slice", "leaks")
+_ALIKE = 0.6
 # Data sets that name the kind of each task want some kinds kept for the test.
 _UNSEEN = "family"
 _ALWAYS_CARRIED = ("tests", "topic", "domain")
@@ -45,10 +51,6 @@ class Columns:
         """Return the names without which there is no example."""
         return self.used() - {self.input}
 
-    def is_labelled(self) -> bool:
-        """Say whether the answer's column has a name for classes, whose values need not be text."""
-        return self.answer in _LABELS
-
 
 @dataclass(frozen=True)
 class Carried:
@@ -67,33 +69,55 @@ def detect_columns(seen: Iterable[str], data: Data, source: str, labelled: bool 
     """
     names = list(seen)
     data = _with_label(data, names, source) if labelled else data
-    asked = {"prompt": data.prompt, "input": data.input, "answer": data.answer}
+    asked = {"prompt": data.prompt, "input": data.input or None, "answer": data.answer}
     _refuse_missing(asked | {"group": data.group, "unseen": data.unseen or None}, names, source)
-    chats = [name for name in _CHATS if name in names]
-    if {"chosen", "rejected"} <= set(names) and data.answer is None:
-        raise DataError(_preferences(source, next((n for n in (*chats, *_PROMPTS) if n in names), None)))
+    chats = _among(_CHATS, names)
+    if len(_among(("chosen", "rejected"), names)) == 2 and data.answer is None:
+        raise DataError(_preferences(source, next(iter([*chats, *_among(_PROMPTS, names)]), None)))
     if chats and not any(asked.values()):
         return Columns(messages=chats[0])
-    for prompt, context, answer in _LAYOUTS:
-        if prompt in names and answer in names and data.prompt in (None, prompt) and data.answer in (None, answer):
-            return Columns(prompt, data.input or (context if context in names else None), answer)
     free = [name for name in names if name not in asked.values()]
-    labels = _LABELS if not set(_ANSWERS) & set(free) else ()
+    layout = _layout(names, data)
+    if layout:
+        prompt, context, answer = layout
+        return Columns(prompt, _context(data, context, [name for name in free if name not in (prompt, answer)]), answer)
+    labels = _LABELS if not _among(_ANSWERS, free) else ()
+    prompts = _PROMPTS if _among(_PROMPTS, free) else _OTHER_PROMPTS
     found = {
-        "prompt": data.prompt or _only("prompt", _PROMPTS, free, source),
-        "answer": data.answer or _only("label" if labelled else "answer", (*_ANSWERS, *labels), free, source),
+        "prompt": data.prompt or _only("prompt", prompts, free),
+        "answer": data.answer or _only("label" if labelled else "answer", (*_ANSWERS, *labels), free),
     }
-    problems = [choice.problem for choice in found.values() if isinstance(choice, _NoChoice)]
+    problems = _problems(found)
     if problems:
         raise DataError(f"{source}: {'; '.join(problems)}. Columns: {', '.join(names)}.")
-    context = data.input or next((name for name in _INPUTS if name in free), None)
-    return Columns(str(found["prompt"]), context, str(found["answer"]))
+    return Columns(str(found["prompt"]), _context(data, None, free), str(found["answer"]))
+
+
+def _among(known: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return the columns called like one of `known`, in the order of those; case and outer spaces do not count."""
+    return [name for word in known for name in names if name.strip().lower() == word]
+
+
+def _layout(names: Sequence[str], data: Data) -> tuple[str, str | None, str] | None:
+    """Return the columns of the first well-known layout that is there: question, the name of its context, answer."""
+    for prompt, context, answer in _LAYOUTS:
+        prompts, answers = _among((prompt,), names), _among((answer,), names)
+        if prompts and answers and data.prompt in (None, prompts[0]) and data.answer in (None, answers[0]):
+            return prompts[0], context, answers[0]
+    return None
+
+
+def _context(data: Data, usual: str | None, free: Sequence[str]) -> str | None:
+    """Return the column of the context: the one that is named, that of the layout, or any that is called so."""
+    if data.input is not None:
+        return data.input or None
+    return next(iter(_among([usual, *INPUTS] if usual else INPUTS, free)), None)
 
 
 def _with_label(data: Data, names: list[str], source: str) -> Data:
     """Return `data` with the column of the labels as that of the answers, where one is named or looks like it."""
     _refuse_missing({"label": data.label}, names, source)
-    found = [name for name in _LABELS if name in names and name not in (data.prompt, data.input)]
+    found = [name for name in _among(_LABELS, names) if name not in (data.prompt, data.input)]
     if len(found) > 1 and not (data.label or data.answer):
         raise DataError(
             f'{source}: several columns could be the label: {", ".join(found)}; say which with data.label = "…".'
@@ -104,18 +128,43 @@ def _with_label(data: Data, names: list[str], source: str) -> Data:
 @dataclass(frozen=True)
 class _NoChoice:
     problem: str
+    proposed: str | None
 
 
-def _only(key: str, known: tuple[str, ...], names: list[str], source: str) -> str | _NoChoice:
-    found = [name for name in known if name in names]
+def _only(key: str, known: tuple[str, ...], names: list[str]) -> str | _NoChoice:
+    found = _among(known, names)
     if len(found) == 1:
         return found[0]
     if found:
-        return _NoChoice(f'several columns could be the {key}: {", ".join(found)}; say which with data.{key} = "…"')
-    strange = [name for name in names if name not in (*_PROMPTS, *_INPUTS, *_ANSWERS)]
-    near = [(name, did_you_mean(name.strip().lower(), known)) for name in strange]
-    likely = next((f'data.{key} = "{name}"{meant}' for name, meant in near if meant), f'data.{key} = "…"')
-    return _NoChoice(f"no column looks like the {key}; say which with {likely}")
+        return _NoChoice(
+            f'several columns could be the {key}: {", ".join(found)}; say which with data.{key} = "…"', None
+        )
+    strange = [name for name in names if not _among((*_PROMPTS, *INPUTS, *_ANSWERS), [name])]
+    known = (*_PROMPTS, *_OTHER_PROMPTS) if known == _OTHER_PROMPTS else known
+    likely = max(strange, key=lambda name: _likeness(name, known), default=None)
+    if likely is None or _likeness(likely, known) < _ALIKE:
+        return _NoChoice(f'no column looks like the {key}; say which with data.{key} = "…"', None)
+    return _NoChoice(
+        f'no column looks like the {key}; say which with data.{key} = "{likely}"'
+        f"{did_you_mean(likely.strip().lower(), known)}",
+        likely,
+    )
+
+
+def _likeness(name: str, known: Iterable[str]) -> float:
+    return max(difflib.SequenceMatcher(None, name.strip().lower(), word).ratio() for word in known)
+
+
+def _problems(found: dict[str, "str | _NoChoice"]) -> list[str]:
+    """Return what is wrong with the choices; one column is not proposed for two of them."""
+    problems, proposed = [], set()
+    for key, choice in found.items():
+        if isinstance(choice, str):
+            continue
+        again = choice.proposed is not None and choice.proposed in proposed
+        problems.append(f'no column looks like the {key}; say which with data.{key} = "…"' if again else choice.problem)
+        proposed.add(choice.proposed)
+    return problems
 
 
 def _refuse_missing(asked: dict[str, str | None], names: list[str], source: str) -> None:

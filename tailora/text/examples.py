@@ -15,6 +15,7 @@ from tailora.errors import DataError, did_you_mean
 from tailora.files import Row, fingerprint
 from tailora.recipe import Data
 from tailora.text.columns import (
+    INPUTS,
     Carried,
     Columns,
     carried_columns,
@@ -30,6 +31,9 @@ REPEAT = "exact repeat of an earlier row"
 _HEAD = 1000
 # What data sets write where there is no context.
 _PLACEHOLDERS = ("noinput", "no input", "n/a", "none")
+# Columns that mean something beyond question and answer, and the keys of an answer in the way of SQuAD.
+_USED_ELSEWHERE = ("id", "tests", "topic", "domain", "family")
+_SQUAD = {"text", "answer_start"}
 _ROLES = ("system", "user", "assistant")
 # ShareGPT's words for role and content, and its names of the roles.
 _SHARED_ROLES = {"human": "user", "gpt": "assistant"}
@@ -76,8 +80,8 @@ def to_examples(
     head = list(itertools.islice(rows, _HEAD))
     if not head:
         raise DataError(f"{source}: no rows.")
-    mapping = _Mapping(head, data, source, kept.notices, labelled)
     carried = carried_columns(dict.fromkeys(name for row in head for name in row.values), data)
+    mapping = _Mapping(head, data, source, kept.notices, labelled, carried)
     kept.group, kept.unseen = carried.group or kept.group, carried.unseen or kept.unseen
     problems = Problems()
     for row in itertools.chain(head, rows):
@@ -99,8 +103,12 @@ def to_examples(
 class _Mapping:
     """Finds the columns of each row; rows with other names may map in another way, which is noticed."""
 
-    def __init__(self, head: list[SourceRow], data: Data, source: str, notices: Notices, labelled: bool) -> None:
+    def __init__(
+        self, head: list[SourceRow], data: Data, source: str, notices: Notices, labelled: bool, carried: Carried
+    ) -> None:
         self._source, self._notices, self._labelled = source, notices, labelled
+        self._used_elsewhere = {*_USED_ELSEWHERE, *carried.names}
+        self._may_lose_input = data.input is not None
         names = dict.fromkeys(name for row in head for name in row.values)
         if all(name.startswith("column_") for name in names) and not (data.prompt and (data.label or data.answer)):
             self._usual = columns_by_value([row.values for row in head], source, data.label)
@@ -124,7 +132,20 @@ class _Mapping:
             raise DataError(f"{row.where}: the row lacks {lacking}; it has: {', '.join(row.values) or 'nothing'}.")
         if columns.required() != self._usual.required():
             self._notices.add(f"rows with other columns: {spell(columns)}", row.where)
+        self._note_unused(row, columns)
         return columns
+
+    def _note_unused(self, row: SourceRow, columns: Columns) -> None:
+        """Count columns that are not used; raise DataError for a context that would be lost."""
+        unused = [name for name in row.values if name not in columns.used() | self._used_elsewhere]
+        lost = [name for name in unused if name.strip().lower() in INPUTS and _is_filled(row.values[name])]
+        if lost and not self._may_lose_input:
+            raise DataError(
+                f"{row.where}: the column {lost[0]} is filled and would not be read. Name it with data.input = "
+                f'"{lost[0]}", or write data.input = "" to leave it out.'
+            )
+        if unused:
+            self._notices.add(f"columns that are not used: {', '.join(unused)}", row.where)
 
     def _detect(self, names: list[str]) -> Columns | None:
         if self._usual.required() <= set(names):
@@ -142,40 +163,80 @@ def spell(columns: Columns) -> str:
 
 def _example(row: SourceRow, columns: Columns, notices: Notices, labelled: bool) -> Row:
     if not labelled:
-        return _answered(row, columns, notices, columns.is_labelled())
+        return _answered(row, columns, notices, False)
     example = _answered(row, columns, notices, True)
     return example | {"answer": label_text(example["answer"])}
 
 
 def _answered(row: SourceRow, columns: Columns, notices: Notices, labelled: bool) -> Row:
-    unused = row.values.keys() - columns.used() - {"id", "tests", "topic", "domain", "family"}
-    if unused:
-        notices.add(f"columns that are not used: {', '.join(name for name in row.values if name in unused)}", row.where)
     if columns.messages:
         return _conversation(row, columns.messages, notices)
     asked, answer = row.values.get(columns.prompt or ""), row.values.get(columns.answer or "")
-    if isinstance(asked, list) or isinstance(answer, list | dict):
+    references = _references(answer)
+    if references is None and (isinstance(asked, list) or isinstance(answer, list | dict)):
         return _prompted(row, columns, notices)
-    prompt = _text(row, columns.prompt)
-    context = _text(row, columns.input)
-    context = "" if context.strip().lower().strip("<>.") in _PLACEHOLDERS else context
-    if labelled and isinstance(answer, int | float):
+    prompt = _text(row, columns.prompt, notices)
+    context = _said(_context(row, columns, notices), row, notices)
+    if references is not None:
+        answer = _first_of(references, row, notices)
+    elif labelled and isinstance(answer, int | float):
         answer = label_text(answer)
     else:
-        answer = _text(row, columns.answer)
+        answer = _text(row, columns.answer, notices)
         answer = label_text(answer) if labelled else answer
     if not prompt.strip() or not answer.strip():
         raise _Unusable("empty question" if not prompt.strip() else "empty answer")
+    several = {"answers": references} if references is not None and len(references) > 1 else {}
     if not context.strip():
-        return {"prompt": [{"role": "user", "content": prompt}], "answer": answer}
+        return {"prompt": [{"role": "user", "content": prompt}], "answer": answer, **several}
     content = f"{prompt}\n\n{context}"
-    return {"prompt": [{"role": "user", "content": content}], "answer": answer, "context": len(context)}
+    return {"prompt": [{"role": "user", "content": content}], "answer": answer, "context": len(context), **several}
 
 
-def _text(row: SourceRow, column: str | None) -> str:
+def _is_filled(value: Any) -> bool:
+    return bool(value.strip()) if isinstance(value, str) else bool(value)
+
+
+def _references(answer: Any) -> list[str] | None:
+    """Return the reference answers of a row in the way of SQuAD, each once; None where it has one answer."""
+    texts = answer.get("text") if isinstance(answer, dict) and {"text"} <= answer.keys() <= _SQUAD else answer
+    if isinstance(texts, str):
+        return None if texts is answer else [texts]
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        return None
+    return list(dict.fromkeys(texts))
+
+
+def _first_of(references: list[str], row: SourceRow, notices: Notices) -> str:
+    if len(references) > 1:
+        notices.add("rows with several reference answers: the first is learned, all are kept for scoring", row.where)
+    return references[0] if references else ""
+
+
+def _context(row: SourceRow, columns: Columns, notices: Notices) -> str:
+    """Return the context of a row, which may be a list of passages."""
+    passages = row.values.get(columns.input or "")
+    if isinstance(passages, list) and passages and all(isinstance(passage, str) for passage in passages):
+        notices.add("contexts in several passages, joined by a blank line", row.where)
+        return "\n\n".join(passages)
+    return "" if passages == [] else _text(row, columns.input, notices)
+
+
+def _said(context: str, row: SourceRow, notices: Notices) -> str:
+    """Return `context`, or nothing where it only says that there is none."""
+    if context.strip().lower().strip("<>.") not in _PLACEHOLDERS:
+        return context
+    notices.add("contexts that say there is none, read as empty", row.where)
+    return ""
+
+
+def _text(row: SourceRow, column: str | None, notices: Notices) -> str:
     value = row.values.get(column or "")
     if value is None:
         return ""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        notices.add("numbers in the columns of question, context or answer, read as text", row.where)
+        return str(value)
     if not isinstance(value, str):
         raise DataError(
             f'{row.where}: column "{column}" holds {type(value).__name__}, not text; write it as text, or name another '

@@ -12,7 +12,9 @@ from typing import NamedTuple
 from tailora.errors import DataError, did_you_mean
 from tailora.text.near import normalise
 
+UNLABELLED = "-1"
 _NUMBER = re.compile(r"-?\d+")
+_FRACTION = re.compile(r"[-+]?(\d*\.\d+|\d+\.\d*)(e[-+]?\d+)?", re.IGNORECASE)
 
 Seen = Mapping[str, Counter[str]]
 """How often each file has each label, as it writes it."""
@@ -41,7 +43,8 @@ def name_classes(seen: Seen, names: Sequence[str] | None = None) -> Classes:
             problems += [f"{file}: {problem}" for problem in named.problems]
         _refuse(problems)
         return Classes(list(names), written)
-    _refuse([*_other_spellings(seen), *_other_numbers(seen)])
+    seen = {file: _without_unlabelled(labels) for file, labels in seen.items()}
+    _refuse([*_scores(seen), *_other_spellings(seen), *_other_numbers(seen)])
     found = {label for labels in seen.values() for label in labels}
     if len(found) < 2:
         raise DataError(f"there is one label only, {next(iter(found), None)!r}: nothing can be learned from it.")
@@ -79,17 +82,46 @@ def _numbered(labels: list[str], names: Sequence[str]) -> _Named:
                        "write the names instead."])  # fmt: skip
 
 
+def _without_unlabelled(labels: Counter[str]) -> Counter[str]:
+    """Return `labels` without -1 where the others count up from 0 or more: so data sets mark rows without a label."""
+    others = [label for label in labels if label != UNLABELLED]
+    if not others or not _are_numbers(others) or min(map(int, others)) < 0:
+        return labels
+    return Counter({label: rows for label, rows in labels.items() if label != UNLABELLED})
+
+
+def _scores(seen: Seen) -> list[str]:
+    """Say which files have numbers with a fraction for labels, which are scores and no classes."""
+    problems = []
+    for file, labels in seen.items():
+        found = [label for label in labels if _FRACTION.fullmatch(label)]
+        if found:
+            problems.append(
+                f"{file}: the labels {', '.join(sorted(found)[:5])} are numbers with a fraction: scores, not classes. "
+                'Write the name of a class in place of each range, or learn them as text with task = "generate".'
+            )
+    return problems
+
+
+def _spelling(label: str) -> str:
+    """Return what labels have in common that are one but for case, spaces and leading zeros."""
+    return str(int(label)) if _NUMBER.fullmatch(label) else normalise(label)
+
+
 def _other_spellings(seen: Seen) -> list[str]:
     counts: Counter[str] = sum(seen.values(), Counter())
     alike: dict[str, list[str]] = {}
     for label in counts:
-        alike.setdefault(normalise(label), []).append(label)
-    return [
-        f"labels that differ in case or spaces alone: {' and '.join(f'{w!r} ({counts[w]:,} rows)' for w in spelled)}. "
-        "Write them alike, or list the names in order with data.labels, by which they are read as one."
-        for spelled in alike.values()
-        if len(spelled) > 1
-    ]
+        alike.setdefault(_spelling(label), []).append(label)
+    problems = []
+    for spelled in alike.values():
+        if len(spelled) > 1:
+            found = " and ".join(f"{word!r} ({counts[word]:,} rows)" for word in spelled)
+            problems.append(
+                f"labels that differ in case, spaces or leading zeros alone: {found}. Write them alike, or list the "
+                "names in order with data.labels, by which they are read as one."
+            )
+    return problems
 
 
 def _other_numbers(seen: Seen) -> list[str]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import json
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -159,11 +160,38 @@ def parquet_records(path: Path, file: BinaryIO) -> Records:
 
     number = 0
     try:
-        for batch in pyarrow.parquet.ParquetFile(file).iter_batches(batch_size=256):
+        table = pyarrow.parquet.ParquetFile(file)
+        _refuse_bad_header(str(path), table.schema_arrow.names)
+        names = _class_names(table.schema_arrow.metadata or {})
+        for batch in table.iter_batches(batch_size=256):
             for number, row in enumerate(batch.to_pylist(), start=number + 1):  # noqa: B020 — it goes on counting
-                yield Record(f"{path}:{number}", _as_json(row))
-    except (pyarrow.ArrowException, OSError) as error:
+                yield Record(f"{path}:{number}", {**_as_json(row), **_named(row, names)})
+    except DataError:
+        raise
+    except Exception as error:  # text that is no UTF-8, and whatever else a damaged file brings up
         raise DataError(f"{path}: the Parquet file is damaged ({error}); fetch or write it again.") from None
+
+
+def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
+    """Return the names of labels by column, where the file was written by `datasets` and says them (ClassLabel)."""
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        return {
+            column: list(map(str, feature["names"]))
+            for column, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _named(row: dict[str, Any], names: dict[str, list[str]]) -> dict[str, str | None]:
+    """Return the labels of a row by their names; None for a number that has none, as -1 for no label."""
+    return {
+        column: known[row[column]] if isinstance(row[column], int) and 0 <= row[column] < len(known) else None
+        for column, known in names.items()
+        if column in row
+    }
 
 
 def _as_json(value: Any) -> Any:

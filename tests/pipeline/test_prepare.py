@@ -127,7 +127,7 @@ def test_problems_of_all_files_are_said_at_once(prepared: Prepare, tmp_path: Pat
         "data.source",
         "data.test",
     ]
-    wrong = [{"question": "q", "answer": 1}]
+    wrong = [{"question": "q", "answer": True}]
     with pytest.raises(DataError) as caught:
         files = {"a.jsonl": wrong * 2, "b.jsonl": rows_of(20), "c.jsonl": wrong}
         prepared(files, source=[str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl")], test="c.jsonl")

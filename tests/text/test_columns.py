@@ -89,17 +89,30 @@ def test_a_question_or_answer_that_could_be_several_columns_is_asked_for() -> No
 
 
 def test_a_question_or_answer_that_no_column_looks_like_is_asked_for() -> None:
-    (both,) = refusal("title body")
+    (both,) = refusal("heading body")
     assert "no column looks like the prompt" in both and "no column looks like the answer" in both
-    assert "no column looks like the prompt" in refusal("title answer")[0]
+    assert "no column looks like the prompt" in refusal("heading answer")[0]
     (answer,) = refusal("question reply")
     assert "no column looks like the answer" in answer and "question, reply" in answer
 
 
 def test_25_a_name_that_is_nearly_right_is_pointed_out() -> None:
-    (found,) = refusal("Question anwser")
-    assert 'data.prompt = "Question" (did you mean "question"?)' in found
+    (found,) = refusal("Qestion anwser")
+    assert 'data.prompt = "Qestion" (did you mean "question"?)' in found
     assert 'data.answer = "anwser" (did you mean "answer"?)' in found
+
+
+def test_the_likeliest_column_is_proposed_and_none_for_two_keys() -> None:
+    (found,) = refusal("prom anser instrukction")
+    assert 'data.prompt = "instrukction"' in found and 'data.answer = "anser"' in found
+    (found,) = refusal("respons")
+    assert found.count('= "respons"') <= 1
+
+
+@pytest.mark.parametrize("name", ["review", "content", "Message", "TEXT", " Sentence ", "tweet"])
+@pytest.mark.parametrize("label", ["label", "Sentiment", "CATEGORY"])
+def test_names_of_texts_and_labels_are_known_in_any_case(name: str, label: str) -> None:
+    assert detect_columns([name, label], data(), "x", labelled=True) == Columns(name, None, label)
 
 
 def test_text_and_label_are_question_and_answer() -> None:

@@ -101,16 +101,21 @@ def test_29_a_column_named_like_a_part_of_an_example_goes_along_under_another_na
     assert getattr(kept, key) == f"source_{column}"
 
 
-@pytest.mark.parametrize("value", [1, 1.5, True])
-def test_26_a_value_that_is_no_text_is_refused_with_its_place(value: Any) -> None:
+def test_26_a_value_that_is_no_text_is_refused_with_its_place() -> None:
     found = refusals(
-        {"question": "q", "answer": "a"}, {"question": "q", "answer": value}, {"question": 7, "answer": "a"}
+        {"question": "q", "answer": "a"}, {"question": "q", "answer": True}, {"question": False, "answer": "a"}
     )
     assert found[0].startswith('rows.jsonl:2: column "answer" holds ') and "not text" in found[0]
-    assert found[1].startswith('rows.jsonl:3: column "question" holds int')
+    assert found[1].startswith('rows.jsonl:3: column "question" holds bool')
 
 
-@pytest.mark.parametrize("value", [["a"], {"a": "b"}, [{"role": "assistant", "content": "a"}] * 2])
+@pytest.mark.parametrize(("value", "text"), [(1, "1"), (1.5, "1.5"), (2.0, "2.0"), (-3, "-3")])
+def test_a_number_is_read_as_it_is_written_and_counted(value: Any, text: str) -> None:
+    (example,), kept = kept_of({"question": "q", "answer": value})
+    assert example["answer"] == text and kept.notices.total() == 1
+
+
+@pytest.mark.parametrize("value", [{"a": "b"}, [{"role": "assistant", "content": "a"}] * 2, ["a", 1]])
 def test_26_a_list_that_is_no_turn_is_refused_with_its_place(value: Any) -> None:
     (found,) = refusals({"question": "q", "answer": "a"}, {"question": "q", "answer": value})
     assert found.startswith("rows.jsonl:2: ")
@@ -144,10 +149,66 @@ def test_ids_that_stand_twice_are_noticed_and_become_different() -> None:
     assert len({row["id"] for row in examples}) == 3 and kept.notices.total() == 2
 
 
-def test_a_label_may_be_a_number_where_its_column_says_that_it_is_one() -> None:
-    labels = [0, 1.0, "2.0", "World "]
-    rows = [{"text": f"t{i}", "label": label} for i, label in enumerate(labels)]
-    assert [row["answer"] for row in examples_of(*rows)] == ["0", "1", "2", "World"]
+def test_an_answer_is_never_changed_whatever_its_column_is_called() -> None:
+    answers = ["2.0", " World ", "007", "N/A", "None"]
+    for name in ("label", "class", "category", "target", "output"):
+        rows = [{"text": f"t{i}", name: answer} for i, answer in enumerate(answers)]
+        assert [row["answer"] for row in examples_of(*rows)] == answers
+
+
+def test_a_context_that_says_there_is_none_is_counted() -> None:
+    contexts = ["None", "n/a", "<noinput>", "No input.", "none of these"]
+    rows = [{"instruction": f"q{i}", "input": text, "output": "a"} for i, text in enumerate(contexts)]
+    examples, kept = kept_of(*rows)
+    assert [row.get("context", 0) for row in examples] == [0, 0, 0, 0, len("none of these")]
+    assert kept.notices.counts["contexts that say there is none, read as empty"] == 4
+
+
+@pytest.mark.parametrize(
+    ("question", "context", "answer"),
+    [
+        ("instruction", "input", "response"), ("instruction", "context", "output"), ("prompt", "context", "completion"),
+        ("question", "input", "answer"), ("prompt", "input", "response"), ("question", "context", "output"),
+        ("Instruction", "Input", "Output"), ("text", "context", "answer"),
+    ],
+)  # fmt: skip
+def test_a_context_is_read_whatever_layout_it_stands_in(question: str, context: str, answer: str) -> None:
+    (example,) = examples_of({question: "Sum it.", context: "1, 2", answer: "3"})
+    assert example["prompt"][0]["content"] == "Sum it.\n\n1, 2" and example["answer"] == "3"
+
+
+def test_a_filled_context_that_would_be_lost_is_an_error_and_a_choice_is_none() -> None:
+    row = {"instruction": "q", "input": "1", "context": "2", "output": "a"}
+    (found,) = refusals(row)
+    assert 'data.input = "context"' in found and 'data.input = ""' in found
+    (example,), _ = kept_of(row, input="input")
+    assert example["prompt"][0]["content"] == "q\n\n1"
+    (example,), _ = kept_of(row, input="")
+    assert example["prompt"][0]["content"] == "q"
+    assert len(examples_of({"instruction": "q", "input": "1", "context": "  ", "output": "a"})) == 1
+
+
+def test_all_references_of_a_row_are_kept_and_the_first_is_learned() -> None:
+    squad = {"text": ["in Paris", "Paris", "in Paris"], "answer_start": [1, 4, 1]}
+    (example,), kept = kept_of({"question": "Where?", "context": "c", "answers": squad})
+    assert example["answer"] == "in Paris" and example["answers"] == ["in Paris", "Paris"]
+    assert kept.notices.total() == 1
+    (listed,) = examples_of({"question": "Where?", "answers": ["here", "there"]})
+    assert (listed["answer"], listed["answers"]) == ("here", ["here", "there"])
+    (one,) = examples_of({"question": "Where?", "answers": {"text": ["x"], "answer_start": [0]}})
+    assert one["answer"] == "x" and "answers" not in one
+    _, kept = kept_of({"question": "Where?", "answers": {"text": [], "answer_start": []}})
+    assert dict(kept.dropped.counts) == {"empty answer": 1}
+
+
+def test_a_context_in_passages_is_joined_and_counted() -> None:
+    (example,), kept = kept_of({"question": "q", "context": ["one", "two"], "answer": "a"})
+    assert example["prompt"][0]["content"] == "q\n\none\n\ntwo" and kept.notices.total() == 1
+
+
+def test_the_column_that_groups_rows_is_used() -> None:
+    _, kept = kept_of({"question": "q", "answer": "a", "patient": "p1"}, group="patient")
+    assert kept.notices.total() == 0
 
 
 def test_the_context_is_the_end_of_the_question() -> None:

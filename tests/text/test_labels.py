@@ -57,7 +57,7 @@ def test_a_label_that_is_not_listed_is_refused_with_the_nearest_name() -> None:
 
 
 def test_spellings_of_one_label_are_refused_unless_names_are_listed() -> None:
-    assert "differ in case or spaces alone: 'Sports' (2 rows) and 'sports' (1 rows)" in problems(
+    assert "differ in case, spaces or leading zeros alone: 'Sports' (2 rows) and 'sports' (1 rows)" in problems(
         seen(a="Sports Sports sports World")
     )
     assert name_classes(seen(a="Sports sports World"), NEWS).written["a"]["sports"] == "Sports"
@@ -86,3 +86,25 @@ def test_keys_of_labels_are_refused_for_the_other_task() -> None:
     assert "each once" in refused("classify", {"labels": ["World", "world "]})
     assert "balanced" in refused("classify", train={"class_weights": {"World": 0}})
     assert "balanced" in refused("classify", train={"class_weights": "even"})
+
+
+def test_minus_one_beside_numbers_is_no_class() -> None:
+    classes = name_classes({"a": Counter({"0": 5, "1": 5, "2": 5, "-1": 2})})
+    assert classes.names == ["0", "1", "2"] and "-1" not in classes.written["a"]
+    assert name_classes({"a": Counter({"-1": 5, "1": 5, "-2": 5})}).names == ["-2", "-1", "1"]
+    assert name_classes({"a": Counter({"-1": 5, "yes": 5})}).names == ["-1", "yes"]
+
+
+@pytest.mark.parametrize("pair", [("01", "1"), ("007", "7"), ("-0", "0")])
+def test_numbers_that_differ_in_leading_zeros_are_not_two_classes(pair: tuple[str, str]) -> None:
+    with pytest.raises(DataError, match="leading zeros"):
+        name_classes({"a": Counter(dict.fromkeys(pair, 5))})
+
+
+@pytest.mark.parametrize(
+    "labels", [("0", "0.5", "1", "1.5"), ("0.25", "3.75"), ("1e-1", "2.5E-1", ".5"), ("-0.5", "0.5")]
+)
+def test_numbers_with_a_fraction_are_scores_and_no_classes(labels: tuple[str, ...]) -> None:
+    found = Counter(dict.fromkeys(labels, 5))
+    with pytest.raises(DataError, match="scores, not classes"):
+        name_classes({"a": found})
