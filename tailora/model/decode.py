@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from tailora.model.head import reading_in_one_piece
 from tailora.model.load import without_adapter
 
 IsOver = Callable[[list[int]], bool]
@@ -69,8 +70,9 @@ def decode(
     import torch
 
     fitting = [draw for draw in draws if _room(draw, limits) > 0]
-    with torch.inference_mode():
-        cache = _cache(without_adapter(model))
+    base = without_adapter(model)
+    with torch.inference_mode(), reading_in_one_piece(base):
+        cache = _cache(base)
         if cache is None:
             found = iter([_alone(model, draw, limits, end_tokens, pad_token) for draw in fitting])
         elif fitting:
