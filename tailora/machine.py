@@ -135,7 +135,11 @@ def peak_memory_bytes() -> int | None:
 
 
 def forget_peak() -> bool:
-    """Let `peak_memory_bytes` begin anew with what is held now; says whether the system can."""
+    """Let the peaks that are said here begin anew with what is held now; says whether the system can."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     try:
         Path("/proc/self/clear_refs").write_text("5")  # as proc(5) has it
     except OSError:
