@@ -99,7 +99,7 @@ def _later_bytes(recipe: Recipe, ready: Ready, test: Any) -> int:
 
 
 def _reading(recipe: Recipe, ready: Ready, samples: list[Sample]) -> float:
-    """Return the seconds in which the likelihood of `samples` is read: after the largest pass, a middle one is timed."""
+    """Return the seconds that reading `samples` takes: after the largest pass, a middle one is timed."""
     from tailora.model.losses import reading_batches
 
     if not samples:
