@@ -17,7 +17,6 @@ from tailora.text.budget import Fitting
 from tailora.text.prompts import Sample
 from tailora.text.read import read_general
 
-_KINDS_OF_PASS = 2  # reading and answering, each with kernels of its own
 _FEW, _MORE = 4, 20  # tokens of the two answers whose times give that of a token
 
 
@@ -59,7 +58,8 @@ def plan(recipe: Recipe, root: Path = RUNS) -> Plan:
     evaluating = 0.0 if run.is_done("evaluate") else loading + _evaluating(recipe, ready, splits.test, forecast)
     held = machine.held_memory_bytes() + _later_bytes(recipe, ready, splits.test)
     if machine.device() == "cpu":
-        held = max(loading_bytes, grown(held, resting, _KINDS_OF_PASS * kernel_bytes(ready.model)))
+        adapter = 2 * 4 * stage.facts["weights"]["trainable"]  # in its file and in memory, which is loaded on top
+        held = max(loading_bytes + adapter, grown(held, resting) + kernel_bytes(ready.model))
     training = 0.0 if run.is_done("train") else loading + forecast.trial_seconds + forecast.seconds
     return Plan(
         rows={"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)},
