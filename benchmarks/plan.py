@@ -1,6 +1,6 @@
 """How near plans come: `tailora plan`, then `tailora train` and `evaluate`, each in a process of its own.
 
-    python -m benchmarks.plan                       # the bundled model and the 135M shape
+    python -m benchmarks.plan                       # the bundled model, the 135M shape, a large vocabulary
     python -m benchmarks.plan --shape tailora-tiny --rows 1000
     python -m benchmarks.plan --table               # what has been measured so far
 
@@ -22,20 +22,21 @@ from tailora.files import read_json
 from tailora.model.locate import bundled_models
 
 RESULTS = record.RESULTS / "plan.jsonl"
-SHAPES = ("tailora-tiny", "135m")
+SHAPES = ("tailora-tiny", "135m", "gemma-270m")
 # What differs from the recipe `demo`: enough steps to show how memory grows, and few enough to be measured often.
 KEYS = {
     "tailora-tiny": ["train.epochs=1", "evaluate.rows=64"],
     "135m": ["train.epochs=1", "train.batch_size=8", "evaluate.rows=16", "evaluate.max_new_tokens=64"],
 }
-ROWS = {"tailora-tiny": 1000, "135m": 100}
+KEYS["gemma-270m"] = [*KEYS["135m"], "evaluate.general_passages=2"]
+ROWS = {"tailora-tiny": 1000, "135m": 100, "gemma-270m": 100}
 
 
 def base_of(shape: str, folder: Path) -> str:
     """Return the bundled model by name, or write a model of the shape with random weights and its tokenizer."""
     if shape == "tailora-tiny":
         return shape
-    build(shape).save_pretrained(folder)
+    build(shape).bfloat16().save_pretrained(folder)  # as they are published
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(bundled_models()["tailora-tiny"] / name, folder / name)
     return str(folder)
@@ -75,6 +76,8 @@ def measure(shape: str, rows: int, words: list[str]) -> dict[str, Any]:
         "planned_by_train_bytes": own["peak_bytes"], "planned_by_train_seconds": own["seconds"],
         "planned_stage_seconds": planned["train_seconds"], "used_stage_seconds": trained["seconds"],
         "planned_evaluate_seconds": planned["evaluate_seconds"], "used_evaluate_seconds": evaluated["seconds"],
+        "planned_evaluate_bytes": planned["evaluate_bytes"], "used_evaluate_bytes": evaluated["peak_memory_bytes"],
+        "weights_bytes": 2 * trained["weights"]["all"],
     }  # fmt: skip
     return record.noted(row)
 
@@ -82,17 +85,26 @@ def measure(shape: str, rows: int, words: list[str]) -> dict[str, Any]:
 def table() -> str:
     """Return all results as Markdown: what was foretold over what was used."""
     lines = [
-        "| shape | steps | memory planned / used | ratio | training planned / used | ratio | evaluation ratio | when |",
-        "|---|---|---|---|---|---|---|---|",
+        "| shape | steps | memory planned / used | ratio | training planned / used | ratio | evaluation: time ratio "
+        "| memory planned / used | when |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for r in record.kept(RESULTS):
         lines.append(
             f"| {r['shape']} | {r['steps']} | {r['planned_bytes'] / 2**30:.2f} / {r['used_bytes'] / 2**30:.2f} GiB | "
             f"{r['planned_bytes'] / r['used_bytes']:.2f} | {r['planned_seconds']:.0f} / {r['used_seconds']:.0f} s | "
             f"{r['planned_seconds'] / r['used_seconds']:.2f} | "
-            f"{r['planned_evaluate_seconds'] / r['used_evaluate_seconds']:.2f} | {r['when']} |"
+            f"{r['planned_evaluate_seconds'] / r['used_evaluate_seconds']:.2f} | "
+            f"{_evaluation_memory(r)} | {r['when']} |"
         )
     return "\n".join(lines)
+
+
+def _evaluation_memory(row: dict[str, Any]) -> str:
+    if "used_evaluate_bytes" not in row:  # measured before it was noted
+        return ""
+    planned, used = row["planned_evaluate_bytes"], row["used_evaluate_bytes"]
+    return f"{planned / 2**30:.2f} / {used / 2**30:.2f} GiB ({planned / used:.2f})"
 
 
 def main() -> None:

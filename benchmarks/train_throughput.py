@@ -26,7 +26,7 @@ from tailora.text.prompts import Sample
 
 RANK, ALPHA, SEED = 16, 32, 0
 
-# As on the hub: SmolLM2-135M and Qwen2.5-0.5B, both with the embedding as their head.
+# As on the hub: SmolLM2-135M, Qwen2.5-0.5B and Gemma 3 270M, all with the embedding as their head.
 SHAPES: dict[str, dict[str, Any]] = {
     "135m": {
         "model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
@@ -37,6 +37,13 @@ SHAPES: dict[str, dict[str, Any]] = {
         "model_type": "qwen2", "vocab_size": 151936, "hidden_size": 896, "intermediate_size": 4864,
         "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2, "max_position_embeddings": 32768,
         "rope_theta": 1000000.0, "tie_word_embeddings": True,
+    },
+    # Gemma 3 270M: almost two thirds of its weights are the embedding.
+    "gemma-270m": {
+        "model_type": "gemma3_text", "vocab_size": 262144, "hidden_size": 640, "intermediate_size": 2048,
+        "num_hidden_layers": 18, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 256,
+        "max_position_embeddings": 32768, "sliding_window": 512, "query_pre_attn_scalar": 256,
+        "tie_word_embeddings": True,
     },
     "tailora-tiny": {},
 }  # fmt: skip
@@ -208,7 +215,10 @@ def measure(shape: str, name: str, steps: int, batch: int) -> dict[str, Any]:
     row = {
         "shape": shape, "contender": name, "rows_per_step": batch, **summed(taken, "tokens"),
         "gemm_flops": peak, "flops_per_token": needed,
+        "weights_bytes": sum(weight.nbytes for weight in model.parameters()),
     }  # fmt: skip
+    if name.startswith("tailora"):
+        row["head"] = head_shares(model, samples[batch:], needed, sum(step.seconds for step in taken[1:]))
     return record.noted(row, "trl", "accelerate")
 
 
@@ -249,6 +259,30 @@ def flops_needed(model: Any, samples: list[Sample]) -> float:
     squares = sum(len(s.tokens) ** 2 for s in samples)
     attention = 6 * squares * width * model.config.num_hidden_layers
     return float(4 * frozen + 6 * adapters + (4 * head.weight.numel() * learned + attention) / tokens)
+
+
+def head_shares(model: Any, samples: list[Sample], flops: float, seconds: float) -> dict[str, float]:
+    """Return the shares of the output head in the `flops` needed a token of `samples`, and in the `seconds` they took.
+
+    The head is timed by itself, forward and back, on as many targets at a time as a pass of 1,024 tokens has.
+    """
+    import torch
+
+    from tailora.model.head import Head, token_losses
+
+    layer, learned = model.get_output_embeddings(), sum(sample.targets for sample in samples)
+    head = Head(layer.weight.detach(), layer.bias, getattr(model.config, "final_logit_softcapping", None))
+    most = round(1024 * learned / _tokens(samples))
+    hidden = torch.randn(most, layer.weight.shape[1], device=model.device).to(layer.weight.dtype).requires_grad_()
+    targets = torch.randint(0, len(layer.weight), (most,), device=model.device)
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        token_losses(head, hidden, targets).sum().backward()
+        wait()
+        times.append(time.perf_counter() - began)
+    needed = 4 * layer.weight.numel() * learned / _tokens(samples)
+    return {"flops": needed / flops, "time": median(times) / most * learned / seconds}
 
 
 def table(shape: str) -> str:

@@ -119,13 +119,32 @@ def version(name: str) -> str | None:
 
 
 def peak_memory_bytes() -> int | None:
-    """Return the most memory this process has held so far, or None where the system does not say."""
+    """Return the most memory this process has held so far, or None where the system does not say.
+
+    What getrusage says begins, on Linux, with what the process that started this one has held.
+    """
+    held = _numbers(Path("/proc/self/status"), "VmHWM:")
+    if held:
+        return held[0] * 1024
     try:
         import resource
     except ImportError:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if platform.system() == "Darwin" else peak * 1024
+
+
+def forget_peak() -> bool:
+    """Let the peaks that are said here begin anew with what is held now; says whether the system can."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # as proc(5) has it
+    except OSError:
+        return False
+    return True
 
 
 def memory_limit_bytes() -> int | None:

@@ -96,3 +96,20 @@ def test_a_limit_on_addresses_counts_as_memory() -> None:
         f"print(machine.available_memory_bytes() < min(free, {2 * GIB}))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="getrusage alone is asked where there is no /proc")
+def test_the_peak_of_a_process_is_its_own_and_not_that_of_who_started_it() -> None:
+    held = b"x" * 2**29
+    code = "from tailora import machine; print(machine.peak_memory_bytes())"
+    started = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(started.stdout) < len(held) / 2
+
+
+@pytest.mark.skipif(not machine.forget_peak(), reason="the system does not say what a process has held")
+def test_a_peak_that_is_forgotten_begins_anew_with_what_is_held() -> None:
+    held = b"x" * 2**28
+    before = machine.peak_memory_bytes() or 0
+    del held
+    assert machine.forget_peak()
+    assert (machine.peak_memory_bytes() or 0) < before - 2**27

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from tailora.model.head import reading_in_one_piece
 from tailora.model.load import without_adapter
 
 IsOver = Callable[[list[int]], bool]
@@ -69,13 +70,26 @@ def decode(
     import torch
 
     fitting = [draw for draw in draws if _room(draw, limits) > 0]
-    with torch.inference_mode():
-        cache = _cache(without_adapter(model))
+    base = without_adapter(model)
+    with torch.inference_mode(), reading_in_one_piece(base):
+        cache = _cache(base)
         if cache is None:
             found = iter([_alone(model, draw, limits, end_tokens, pad_token) for draw in fitting])
         elif fitting:
             found = iter(_Batch(model, fitting, limits, cache, pad_token).run(set(end_tokens), is_over))
     return [next(found) if _room(draw, limits) > 0 else Decoded([], ended=False) for draw in draws]
+
+
+def bytes_of_a_token(model: Any) -> int:
+    """Return what a token of a row takes of the cache, which holds half as much again; 0 where there is no cache."""
+    import torch
+
+    cache = _cache(without_adapter(model))
+    if cache is None:
+        return 0
+    with torch.inference_mode():
+        model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device), past_key_values=cache, use_cache=True)
+    return sum(kept.nbytes for layer in cache.layers for kept in (layer.keys, layer.values))
 
 
 class _Batch:

@@ -18,11 +18,11 @@ from tailora.errors import RunError, Stopped
 from tailora.model import checkpoint
 from tailora.model.adalora import Ranks
 from tailora.model.devices import Devices, is_sharded
-from tailora.model.forecast import Forecast, Held, Memory, Pace, forecast_lines, grown, needed
+from tailora.model.forecast import Forecast, Held, Memory, Pace, forecast_lines, needed
 from tailora.model.lora import rate_groups
 from tailora.model.losses import micro_batches
 from tailora.model.schedule import rate
-from tailora.model.trial import approach, count_tokens, refuse
+from tailora.model.trial import approach, count_tokens, kernel_bytes, refuse
 from tailora.run import Stage, progress, stop_requests, tell
 from tailora.text.batches import epoch_batches
 from tailora.text.prompts import Sample
@@ -30,7 +30,6 @@ from tailora.text.prompts import Sample
 _MOST_BAD = 3  # steps in a row that are not finite: one may be a freak row, three are not
 _MOST_NAMED = 20
 _TRIAL_SECONDS = 3.0  # in which steps are timed before the start
-_MOST_OVER_PLAN = 1.07  # of the peak that was foretold, before freed memory is given back
 
 T = TypeVar("T")
 
@@ -157,7 +156,7 @@ class _Training:
         self.position = Position(settings.micro_tokens)
         self.stop: Callable[[], int | None] = lambda: None
         self.devices = Devices.here()
-        self.planned_bytes = math.inf
+        self.tried_bytes = math.inf
         self.started = self.saved = time.monotonic()
 
     def try_out(self, train: Sequence[Sample], val: Sequence[Sample]) -> Forecast:
@@ -166,23 +165,22 @@ class _Training:
         Raises:
             RunError: when that is more memory than may be held; says what to change.
         """
-        started, limit = time.monotonic(), _memory_limit(self.settings)
-        rows, before = self._largest_pass(train), machine.resident_bytes()
-        if machine.device() == "cpu" and limit is not None:
-            measured = approach(self._try_pass, rows)
+        started, limit, rows = time.monotonic(), _memory_limit(self.settings), self._largest_pass(train)
+        measured = [Held(0, machine.resident_bytes())]
+        if machine.device() == "cpu":
+            measured += approach(self._try_pass, rows)
             self._require_memory(rows, measured, limit)
-            self._try_pass(rows)
-            self._require_memory(rows, [*measured, Held(count_tokens(rows), machine.held_memory_bytes())], limit)
-        else:  # a GPU says when it is full, and the passes are halved
-            self._try_pass(rows)
+        self._try_pass(rows)
+        measured.append(Held(count_tokens(rows), machine.held_memory_bytes()))
+        self._require_memory(rows, measured, limit)
         pace = self._pace(train, val)
+        measured[-1] = Held(count_tokens(rows), machine.held_memory_bytes())
+        self._require_memory(rows, measured, limit)
         fill(self.weights, self.best)
         self.optimizer.state.clear()
-        held = machine.held_memory_bytes()
-        peak = grown(held, before) if machine.device() == "cpu" else held
-        forecast = self._forecast(train, val, pace, time.monotonic() - started, Memory(peak, limit))
-        self.planned_bytes = forecast.peak_bytes
-        return forecast
+        self.tried_bytes = measured[-1].peak_bytes
+        memory = Memory(self._foreseen(rows, measured), limit)
+        return self._forecast(train, val, pace, time.monotonic() - started, memory)
 
     def _largest_pass(self, train: Sequence[Sample]) -> list[Sample]:
         """Return the rows of the largest pass that a step can hold."""
@@ -190,8 +188,16 @@ class _Training:
         passes = micro_batches(self.model, longest, self.position.micro_tokens)
         return max(passes, key=count_tokens)
 
-    def _require_memory(self, rows: list[Sample], measured: list[Held], limit: int) -> None:
-        if len(measured) > 1 and needed(count_tokens(rows), measured) > limit:
+    def _foreseen(self, rows: list[Sample], measured: list[Held]) -> int:
+        """Return the one estimate of memory, which is printed, decides, and is held to."""
+        if machine.device() != "cpu":
+            return measured[-1].peak_bytes
+        return needed(count_tokens(rows), measured, kernel_bytes(self.model))
+
+    def _require_memory(self, rows: list[Sample], measured: list[Held], limit: int | None) -> None:
+        if machine.device() != "cpu" or limit is None or len(measured) < 2:  # on a GPU passes are halved instead
+            return
+        if self._foreseen(rows, measured) > limit:
             raise refuse(self.model, self.loss, self.settings, rows, measured, limit)
 
     def _try_pass(self, rows: list[Sample]) -> None:
@@ -269,7 +275,6 @@ class _Training:
         here.step, here.taken = here.step + 1, here.taken + 1
         here.tokens += count_tokens(samples)
         here.seconds = time.monotonic() - self.started
-        self._keep_to_plan()
         if finite:
             here.bad = []
             set_rate(self.optimizer, self.lr * scale)
@@ -284,13 +289,15 @@ class _Training:
         speed = here.tokens / here.seconds
         return f"loss {nats / targets:.3f}  {speed:,.0f} tokens/s  {machine.held_memory_bytes() / 2**30:.1f} GiB"
 
-    def _keep_to_plan(self) -> None:
-        """Give freed memory back when more is held than was foretold.
+    def _in_plan(self, model: Any, samples: list[Sample]) -> LossSum:
+        """Return the loss of a pass, which begins with no more memory than the whole trial has held.
 
-        Kept for the next pass, it lies in pieces that rows of other lengths do not fit into, and grows by half or more.
+        What was freed is kept for the next pass, but lies in pieces that rows of other lengths do not fit into: without
+        a bound it grows by half or more. So a pass adds to what the trial held at most what it does not find room for.
         """
-        if machine.device() == "cpu" and machine.resident_bytes() > _MOST_OVER_PLAN * self.planned_bytes:
+        if machine.device() == "cpu" and machine.resident_bytes() > self.tried_bytes:
             machine.give_back_freed_memory()
+        return self.loss(model, samples)
 
     def _skip(self, rows: list[int], loss: float, norm: float) -> None:
         here = self.position
@@ -325,7 +332,6 @@ class _Training:
                 + (f"Lower train.lr (now {self.settings.lr})." if here.epoch else "The base model itself is broken.")
             )
         self.stage.log({"split": "val", "step": here.step, "epoch": here.epoch, "loss": loss})
-        self._keep_to_plan()
         shared_out = self.ranks.is_shared_out(here.step)
         here.without_gain += shared_out
         if shared_out and (here.best_val_loss is None or loss < here.best_val_loss):
@@ -419,7 +425,7 @@ class _Training:
 
         def work(tokens: int) -> float:
             torch.manual_seed(self._dropout_seed())
-            return accumulate(self.model, samples, self.loss, tokens, self.devices)[0]
+            return accumulate(self.model, samples, self._in_plan, tokens, self.devices)[0]
 
         nats = self._within_memory(samples, work)
         self.devices.add_gradients(list(self.weights.values()))
@@ -432,7 +438,7 @@ class _Training:
 
     def _validation_loss(self, samples: Sequence[Sample]) -> float:
         def work(tokens: int) -> LossSum:
-            return _loss_sum(_passes(self.model, samples, tokens, self.devices), self.model, self.loss, self.stop)
+            return _loss_sum(_passes(self.model, samples, tokens, self.devices), self.model, self._in_plan, self.stop)
 
         nats, targets = self.devices.add(*self._within_memory(samples, work))
         self._stop_if_asked()  # then the sum may lack rows

@@ -12,7 +12,8 @@ class Forecast:
     """Memory and time of a training, measured on its largest pass and its first steps before it starts."""
 
     peak_bytes: int
-    """Most memory that each process will hold, interpreter and libraries included; on a GPU, what torch will hold."""
+    """A bound on the memory that each process will hold, interpreter and libraries included; on a GPU, what torch will
+    hold. It is what is compared with `limit_bytes`."""
     limit_bytes: int | None
     """Most memory that it may hold: what it held and what was free at the start, or `train.memory_mb`."""
     seconds: float
@@ -61,18 +62,18 @@ def expected_bytes(tokens: int, measured: Sequence[Held]) -> int:
     return round(last.peak_bytes + slope * (tokens - last.tokens))
 
 
-def grown(peak_bytes: int, held_before: int) -> int:
-    """Return the peak to expect of a whole training on a processor whose trial had this one.
+def grown(peak_bytes: int, held_before: int, kernels: int = 0) -> int:
+    """Return a bound on the peak of a whole training or evaluation on a processor whose trial had this one.
 
     Passes of ever other lengths leave gaps and kernels behind, which the few of a trial do not show: a quarter of what
-    the trial took is added, the middle of what was measured (benchmarks/PLAN.md).
+    the trial took is added, or what `kernels` may still take where that is more (benchmarks/PLAN.md).
     """
-    return peak_bytes + round(_GROWTH * max(0, peak_bytes - held_before))
+    return peak_bytes + max(kernels, round(_GROWTH * max(0, peak_bytes - held_before)))
 
 
-def needed(tokens: int, measured: Sequence[Held]) -> int:
-    """Return the peak to expect of a whole training whose largest pass has so many tokens; `measured` began at rest."""
-    return grown(expected_bytes(tokens, measured), measured[0].peak_bytes)
+def needed(tokens: int, measured: Sequence[Held], kernels: int = 0) -> int:
+    """Return a bound on the peak of a training whose largest pass has so many tokens; `measured` began at rest."""
+    return grown(expected_bytes(tokens, measured), measured[0].peak_bytes, kernels)
 
 
 def gib(amount: float) -> str:
@@ -94,5 +95,5 @@ def forecast_lines(forecast: Forecast) -> list[str]:
     return [
         f"plan: {forecast.steps:,} steps in about {time_text(forecast.seconds)} ({forecast.tokens_per_second:,.0f} "
         f"tokens/s; validation is {time_text(forecast.validation_seconds)} of it)",
-        f"plan: peak memory {gib(forecast.peak_bytes)}, measured on the largest pass; {room}",
+        f"plan: peak memory at most {gib(forecast.peak_bytes)}, measured on the largest pass; {room}",
     ]

@@ -13,6 +13,7 @@ from tailora.errors import ModelError
 from tailora.model.locate import locate_base
 from tailora.model.quantized import keep_gradients, loading_settings
 
+_LARGE = 2**25  # numbers of a weight above which the memory of its former type is given back at once
 _SHORT = 256  # tokens; up to here plain attention is faster on a processor
 
 
@@ -46,9 +47,17 @@ def load_base(settings: recipe.Model) -> Any:
             **loading_settings(settings, frozen_dtype(settings)),
         )
     keep_gradients(model)
+    _leave_file(model)
     # Decoding is ours to choose: of a model's own settings only its end tokens stay.
     model.generation_config = GenerationConfig(eos_token_id=model.generation_config.eos_token_id)
     return model.to(machine.device()).eval()
+
+
+def _leave_file(model: Any) -> None:
+    """Copy the vectors among the weights: norms kept in float32 lie in the mapped file, which would stay whole."""
+    for weight in model.parameters():
+        if weight.dim() < 2:
+            weight.data = weight.data.clone()
 
 
 def load_adapter(model: Any, folder: Path) -> Any:
@@ -116,9 +125,13 @@ def freeze_dtype(model: Any, settings: recipe.Model) -> None:
 
     PEFT creates adapters on the grid of the base's type, so the base must still be float32 when they are made.
     """
-    for parameter in model.parameters():
+    for parameter in sorted(
+        model.parameters(), key=lambda weight: weight.numel()
+    ):  # the largest when others have shrunk
         if not parameter.requires_grad and parameter.is_floating_point():
             parameter.data = parameter.data.to(frozen_dtype(settings))
+            if parameter.numel() > _LARGE:
+                machine.give_back_freed_memory()
 
 
 def frozen_dtype(settings: recipe.Model) -> Any:

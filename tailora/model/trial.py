@@ -14,17 +14,18 @@ from tailora.model.losses import recompute_activations
 from tailora.text.prompts import Sample
 
 _SAVED_BY_NF4 = 0.82  # of float32 weights, embeddings included, which stay as they are
+_KERNELS = 2**27  # bytes of oneDNN's kernels for bfloat16 that a trial of seconds has not made yet
 _SHARES = (0.25, 0.5)  # of the largest pass, tried before it
 
 Loss = Callable[[Any, list[Sample]], Any]  # gives summed nats as `nats`
 
 
 def approach(step: Callable[[list[Sample]], None], rows: Sequence[Sample]) -> list[Held]:
-    """Take a `step` on shortened copies of `rows` first; returns what the process held, at first and where it grew.
+    """Take a `step` on shortened copies of `rows`; returns what the process held where that grew.
 
     On a processor the kernel kills who takes too much memory: the whole cannot just be tried and its error caught.
     """
-    measured = [Held(0, machine.resident_bytes())]
+    measured = []
     for share in _SHARES:
         before, part = machine.peak_memory_bytes(), [shortened(sample, share) for sample in rows]
         step(part)
@@ -32,6 +33,13 @@ def approach(step: Callable[[list[Sample]], None], rows: Sequence[Sample]) -> li
         if peak is not None and before is not None and peak > before:  # else loading the model has taken more
             measured.append(Held(count_tokens(part), peak))
     return measured
+
+
+def kernel_bytes(model: Any) -> int:
+    """Return what the kernels may take that passes of ever other lengths through `model` will need after a trial."""
+    import torch
+
+    return _KERNELS if any(weight.dtype == torch.bfloat16 for weight in model.parameters()) else 0
 
 
 def shortened(sample: Sample, share: float) -> Sample:
@@ -55,7 +63,7 @@ def refuse(
 
     What it proposes leaves the rows of each step as they are. The model is of no use for training afterwards.
     """
-    need = needed(count_tokens(rows), measured)
+    need = needed(count_tokens(rows), measured, kernel_bytes(model))
     found = [(keys, size) for keys, size in _remedies(model, loss, settings, rows, measured) if size <= limit]
     alone = [remedy for remedy in found if " " not in remedy[0]]
     fitting = [f"{keys} ({gib(size)})" for keys, size in _largest_of_each(alone or found)]
@@ -72,7 +80,7 @@ def _remedies(
     """Return keys that lower memory, with the peak that is expected with them."""
     whole, longest = count_tokens(rows), max(len(sample.tokens) for sample in rows)
     resident = measured[0].peak_bytes
-    grows = needed(whole, measured) - resident
+    grows = needed(whole, measured, kernel_bytes(model)) - resident
     saves = 0 if settings.recompute or is_sharded(model) else grows - _with_recompute(model, loss, rows, grows)
     halves = [whole // 2**times for times in range(1, 20) if whole // 2**times >= longest]
     frozen = sum(

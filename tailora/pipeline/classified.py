@@ -88,6 +88,7 @@ def _set_exam(run: Run, adapter: Path, stage: Stage) -> _Exam:
     from tailora.tasks import task_for
 
     machine.keep_freed_memory()
+    machine.keep_few_kernels()
     recipe, prepared = run.recipe, run.folder / "prepare"
     task = task_for(recipe, run.folder)
     base = task.load(recipe.model)

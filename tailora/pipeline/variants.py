@@ -81,6 +81,7 @@ def load_variants(run: Run, adapter: Path, stage: Stage, *, own_metrics: bool = 
     from tailora.tasks.generate import Generate
 
     machine.keep_freed_memory()
+    machine.keep_few_kernels()
     recipe = run.recipe
     settings = recipe.evaluate if own_metrics else without_own_metrics(recipe.evaluate)
     task = Generate(settings, load.load_tokenizer(recipe.model), day_of(run.folder))

@@ -9,8 +9,8 @@ import torch
 from scipy.stats import chisquare
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-from tailora import recipe
-from tailora.model.decode import Decoded, Draw, Limits, batches_of, decode
+from tailora import machine, recipe
+from tailora.model.decode import Decoded, Draw, Limits, batches_of, bytes_of_a_token, decode
 from tailora.model.lora import add_lora
 from tailora.model.losses import choose_path
 from tests.toys import toy_model
@@ -141,3 +141,27 @@ def test_a_low_temperature_is_greedy() -> None:
     model = toy_model()
     greedy = decode_all(model, PROMPTS, Limits(8, 100, 5))
     assert decode_all(model, PROMPTS, Limits(8, 100, 5, temperature=1e-4)) == greedy
+
+
+@pytest.mark.skipif(not machine.forget_peak(), reason="the system does not say what a process has held")
+def test_answering_reads_a_large_head_once_for_all_rows() -> None:
+    shape = {**_SMALL, "vocab_size": 262_144, "intermediate_size": 32, "num_hidden_layers": 1}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **shape)).to(torch.bfloat16).eval()
+    model.requires_grad_(False)  # as the base of an adapter is
+    machine.give_back_freed_memory()
+    machine.forget_peak()
+    before = machine.resident_bytes()
+    draws = [Draw([row + 2] * (3 + row)) for row in range(16)]
+    decode(model, draws, Limits(1, 128, 16), end_tokens=[1], pad_token=0)
+    head = model.get_output_embeddings().weight
+    assert machine.held_memory_bytes() - before < 5 * head.nbytes  # copied once a row it takes 16 of them
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma2"])
+def test_the_cache_takes_as_many_bytes_a_token_as_keys_and_values_have_numbers(kind: str) -> None:
+    heads, width = {"llama": (2, 8), "gpt2": (4, 8), "gemma2": (2, 8)}[kind]
+    assert bytes_of_a_token(model_of(kind)) == 2 * 2 * heads * width * 4  # layers, keys and values, float32
+
+
+def test_a_model_without_a_cache_of_keys_takes_nothing_for_a_token() -> None:
+    assert bytes_of_a_token(model_of("mamba")) == 0

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tailora import machine
 from tailora.model.head import Head, read_tokens, token_losses
 
 
@@ -49,3 +50,22 @@ def test_of_tokens_equally_likely_the_first_counts_as_the_likeliest(dtype: torch
     first = torch.tensor([row.index(max(row)) for row in logits.tolist()])
     _, right = read_tokens(Head(weight, None, None), hidden, targets)
     assert torch.equal(right, first == targets)
+
+
+@pytest.mark.skipif(not machine.forget_peak(), reason="the system does not say what a process has held")
+@pytest.mark.parametrize(
+    "dtype, cap, numbers", [(torch.bfloat16, None, 6), (torch.bfloat16, 30.0, 10), (torch.float32, None, 4)]
+)
+def test_a_head_holds_the_logits_of_one_chunk_in_its_own_type_and_in_float32(
+    dtype: torch.dtype, cap: float | None, numbers: int
+) -> None:
+    vocabulary = 131_072
+    weight = torch.randn(vocabulary, 4).to(dtype)
+    hidden, targets = torch.randn(300, 4).to(dtype).requires_grad_(), torch.randint(0, vocabulary, (300,))
+    token_losses(Head(weight, None, cap), hidden[:1], targets[:1])
+    machine.give_back_freed_memory()
+    machine.forget_peak()
+    before = machine.resident_bytes()
+    token_losses(Head(weight, None, cap), hidden, targets)
+    chunk = 128 * vocabulary * numbers  # bytes a logit: two or four, four for what is exact, four for the cap's slope
+    assert machine.held_memory_bytes() - before < chunk + 2**23

@@ -7,13 +7,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
-from tailora import recipe
+from tailora import machine, recipe
 from tailora.errors import RunError
 from tailora.model.fit import fit, foretell
-from tailora.model.forecast import Held, expected_bytes, time_text
+from tailora.model.forecast import Held, expected_bytes, grown, time_text
 from tailora.model.lora import add_lora, trainable
-from tailora.model.losses import recompute_activations
+from tailora.model.losses import choose_path, recompute_activations
 from tailora.model.trial import kept_bytes, shortened
 from tailora.run import Stage
 from tailora.tasks.generate import Generate
@@ -32,6 +33,11 @@ def test_memory_that_grows_with_the_tokens_is_foretold_exactly(start: int, slope
     small, middle, large = 0, min(sizes), sum(sizes)
     measured = [Held(tokens, start + slope * tokens) for tokens in (small, middle)]
     assert expected_bytes(large, measured) == pytest.approx(start + slope * large, abs=1)
+
+
+def test_a_quarter_of_what_a_trial_took_is_added_and_kernels_where_they_are_more() -> None:
+    assert grown(1400, 1000) == grown(1400, 1000, kernels=90) == 1500
+    assert grown(1400, 1000, kernels=300) == 1700
 
 
 def test_memory_that_was_given_back_does_not_count_as_growth() -> None:
@@ -67,6 +73,29 @@ def test_a_training_that_needs_more_than_it_may_hold_is_refused_before_it_starts
     with pytest.raises(RunError, match=r"would need \d\.\d\d GiB of memory and 0\.01 GiB may be held.*max_length"):
         fit(adapted(), toy_samples(10), toy_samples(4), TASK.loss, recipe.Train(memory_mb=10), Stage(tmp_path))
     assert not list(tmp_path.iterdir())
+
+
+def test_the_memory_that_is_foretold_is_a_bound_and_is_what_a_limit_is_compared_with(tmp_path: Path) -> None:
+    def trained(folder: str, memory_mb: int | None = None) -> Any:
+        torch.manual_seed(0)
+        config = Gemma3TextConfig(
+            vocab_size=262_144, hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1,
+            num_key_value_heads=1, head_dim=8,
+        )  # fmt: skip
+        model = add_lora(Gemma3ForCausalLM(config).eval(), recipe.Lora(rank=2), 0)
+        choose_path(model, "fast")
+        settings = recipe.Train(epochs=1, batch_size=8, lr=0.1, memory_mb=memory_mb)
+        stage = Stage(tmp_path / folder)
+        machine.forget_peak()
+        fitted = fit(model, toy_samples(16), toy_samples(2, seed=1), TASK.loss, settings, stage)
+        return fitted.peak_bytes, stage.facts["plan"]["peak_bytes"]
+
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+    used, foretold = trained("first")
+    assert used <= foretold <= 1.25 * used
+    with pytest.raises(RunError, match="would need"):
+        trained("second", memory_mb=used // 2**20 - 1)
 
 
 def test_what_a_pass_keeps_grows_with_its_rows_and_shrinks_when_layers_are_recomputed() -> None:
