@@ -22,7 +22,7 @@ FLOORS = {
     "engine": 5,
     "tasks": 4,
     "model": 3,
-    "measure": 2,
+    "measure": 1,
     "text": 2,
     "recipe": 1,
     "run": 1,

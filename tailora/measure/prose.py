@@ -4,14 +4,12 @@ All of them compare words, so none of them knows whether an answer is true.
 """
 
 import re
-import string
+import unicodedata
 from collections import Counter
 
+from tailora.measure.words import is_punctuation, words
+
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = frozenset(string.punctuation)
-# A run of letters and digits; or one character of a script that puts no spaces between words.
-_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
 _GRAM = 4
 _ECHO_WORDS, _FEWEST_ECHO_WORDS = 8, 3
 
@@ -19,7 +17,8 @@ _ECHO_WORDS, _FEWEST_ECHO_WORDS = 8, 3
 def squad_exact(answer: str, reference: str) -> bool:
     """Say whether two texts are equal but for case, punctuation, articles and spaces: SQuAD's exact match.
 
-    Rajpurkar et al. 2016, arXiv 1606.05250, section 6.1, as in its evaluation script.
+    Rajpurkar et al. 2016, arXiv 1606.05250, section 6.1, as in its evaluation script; beyond ASCII, which is all that
+    script knows, punctuation of any script is left out and composed characters are compared (NFKC).
     """
     return _squad_words(answer) == _squad_words(reference)
 
@@ -36,7 +35,8 @@ def token_f1(answer: str, reference: str) -> float:
 
 
 def _squad_words(text: str) -> list[str]:
-    unpunctuated = "".join(letter for letter in text.lower() if letter not in _PUNCTUATION)
+    plain = unicodedata.normalize("NFKC", text).lower()
+    unpunctuated = "".join(letter for letter in plain if not is_punctuation(letter))
     return _ARTICLES.sub(" ", unpunctuated).split()
 
 
@@ -44,10 +44,9 @@ def rouge_l(answer: str, reference: str) -> float:
     """Return the F1 of the longest common subsequence of words, 0 to 1: ROUGE-L of Lin 2004, section 3.1, β = 1.
 
     Equal to Google's rouge-score without stemming for ASCII text. That knows no other letters, so that no German
-    word with an umlaut is whole and Chinese has none; here words are of any script, and Chinese and Japanese
-    characters are words of their own.
+    word with an umlaut is whole and Chinese has none; here words are of any script (`measure.words`).
     """
-    said, wanted = (_WORD.findall(text.lower()) for text in (answer, reference))
+    said, wanted = words(answer), words(reference)
     return _f1(_longest_common(said, wanted), len(said), len(wanted))
 
 
@@ -73,8 +72,8 @@ def repetition(text: str) -> float | None:
 
     1 − distinct / all: seq-rep-4 of Welleck et al. 2019 (arXiv 1908.04319, section 6.1), on words instead of tokens.
     """
-    words = text.split()
-    grams = [tuple(words[i : i + _GRAM]) for i in range(len(words) - _GRAM + 1)]
+    said = text.split()
+    grams = [tuple(said[i : i + _GRAM]) for i in range(len(said) - _GRAM + 1)]
     return 1 - len(set(grams)) / len(grams) if grams else None
 
 
@@ -84,8 +83,7 @@ def echoes(answer: str, question: str) -> bool | None:
     Case, punctuation and spaces do not count. None for a question of fewer than three words, which may well be
     repeated.
     """
-    asked = _WORD.findall(question.lower())[:_ECHO_WORDS]
+    asked = words(question)[:_ECHO_WORDS]
     if len(asked) < _FEWEST_ECHO_WORDS:
         return None
-    said = _WORD.findall(answer.lower())
-    return f" {' '.join(asked)} " in f" {' '.join(said)} "
+    return f" {' '.join(asked)} " in f" {' '.join(words(answer))} "

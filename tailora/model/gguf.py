@@ -60,6 +60,8 @@ _ROPE_TENSORS = {"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_
 
 # Pre-tokenizers of byte-level vocabularies that split digits one by one and then as GPT-2 does (llama.cpp's list).
 _SINGLE_DIGITS = {"smollm", "starcoder", "refact", "command-r", "codeshell"}
+# Those that take a word that is in the vocabulary whole, whatever its merges; all but Mistral's begin with BOS.
+_WHOLE_WORDS = {"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "tekken"}
 _AS_GPT2 = {"gpt-2", "mpt", "olmo", "jais", "phi-2"}
 
 
@@ -301,6 +303,9 @@ def _tokenizer(file: _File, config: Any) -> Any:
             f"be wrong. Convert the model again with a current llama.cpp. Or: {_INSTEAD}"
         )
     backend, _ = convert_gguf_tokenizer(architecture, parts)
+    if kind == "gpt2" and split in _WHOLE_WORDS:
+        backend.model.ignore_merges = True
+        settings.setdefault("add_bos_token", split != "tekken")
     if kind == "gpt2" and split in _SINGLE_DIGITS:
         backend.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), backend.pre_tokenizer]

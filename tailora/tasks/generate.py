@@ -187,7 +187,7 @@ class Generate:
             {
                 **_ran(outcome[:1], bool(row.get("tests"))),
                 **(_ran_samples(more, outcome[1:]) if samples else {}),
-                **_compared(answer, row["answer"], as_code),
+                **_compared(answer, row.get("answers") or [row["answer"]], as_code),
                 **_as_text(answer, row),
                 **score_own(self._own, answer, row),
                 **{name: row[name] for name in ("topic", "domain") if name in row},
@@ -276,17 +276,21 @@ def _ran_samples(samples: Sequence[str], outcomes: Sequence[sandbox.Outcome]) ->
     return {"samples": list(samples), "sampled_passed": passed}
 
 
-def _compared(answer: str, reference: str, as_code: bool) -> Row:
-    """Compare an answer with the reference, as programs or as prose; what does not apply is None."""
+def _compared(answer: str, references: Sequence[str], as_code: bool) -> Row:
+    """Compare an answer with the references, as programs or as prose; what does not apply is None.
+
+    Of several references the one that an answer is nearest to counts, for each score by itself (Rajpurkar et al. 2016).
+    """
     code = metrics.extract_code(answer) if as_code else ""
+    programs = [metrics.extract_code(reference) for reference in references] if as_code else []
     return {
-        "exact": metrics.exact(answer, reference),
+        "exact": any(metrics.exact(answer, reference) for reference in references),
         "parses": metrics.parses(code) if as_code else None,
-        "same_program": syntax.same_program(code, metrics.extract_code(reference)) if as_code else None,
+        "same_program": any(syntax.same_program(code, program) for program in programs) if as_code else None,
         "has_fence": metrics.has_fence(answer) if as_code else None,
-        "squad_exact": None if as_code else prose.squad_exact(answer, reference),
-        "token_f1": None if as_code else prose.token_f1(answer, reference),
-        "rouge_l": None if as_code else prose.rouge_l(answer, reference),
+        "squad_exact": None if as_code else any(prose.squad_exact(answer, reference) for reference in references),
+        "token_f1": None if as_code else max(prose.token_f1(answer, reference) for reference in references),
+        "rouge_l": None if as_code else max(prose.rouge_l(answer, reference) for reference in references),
     }
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailora.files import Row, RowFile, fingerprint
+from tailora.measure.words import words
 
 Hashes = NDArray[np.uint64]
 
@@ -93,10 +94,10 @@ def _frame(rows: Iterable[Row]) -> tuple[int, int]:
     begin: list[str] | None = None
     end: list[str] = []
     for row in rows:
-        words = normalise(question(row)).split()
+        asked = _compared(row)
         if begin is None:
-            begin, end = words, words[::-1]
-        begin, end = _common(begin, words), _common(end, words[::-1])
+            begin, end = asked, asked[::-1]
+        begin, end = _common(begin, asked), _common(end, asked[::-1])
         if not begin and not end:
             break
     return len(begin or ()), len(end)
@@ -108,29 +109,35 @@ def _common(one: list[str], other: list[str]) -> list[str]:
     return one[: next(differing, min(len(one), len(other)))]
 
 
+def _compared(row: Row) -> list[str]:
+    """Return the words of the question; where it has none, such as "+ - *", what stands between its spaces."""
+    asked = question(row)
+    return words(asked) or normalise(asked).split()
+
+
 def _words(row: Row, frame: tuple[int, int]) -> Hashes:
     """Return a hash of each word of the question, without the frame that all questions have."""
-    words = normalise(question(row)).split()
-    words = words[frame[0] : len(words) - frame[1]] or words
-    return np.array([zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in words], np.uint64)
+    asked = _compared(row)
+    asked = asked[frame[0] : len(asked) - frame[1]] or asked
+    return np.array([zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in asked], np.uint64)
 
 
-def _windows(words: Hashes, widths: Collection[int]) -> dict[int, Hashes]:
+def _windows(hashes: Hashes, widths: Collection[int]) -> dict[int, Hashes]:
     """Return a hash of each run of as many words, for each of the `widths` that the text has room for."""
-    mixed = np.zeros(len(words), np.uint64)
+    mixed = np.zeros(len(hashes), np.uint64)
     found = {}
-    for width in range(1, min(max(widths), len(words)) + 1):
-        mixed = mixed[: len(words) - width + 1]
-        mixed = (mixed * np.uint64(0x9E3779B97F4A7C15) + words[width - 1 :]) ^ (mixed >> np.uint64(29))
+    for width in range(1, min(max(widths), len(hashes)) + 1):
+        mixed = mixed[: len(hashes) - width + 1]
+        mixed = (mixed * np.uint64(0x9E3779B97F4A7C15) + hashes[width - 1 :]) ^ (mixed >> np.uint64(29))
         if width in widths:
             found[width] = mixed
     return found
 
 
 def _shingles(row: Row, frame: tuple[int, int]) -> Hashes:
-    words = _words(row, frame)
-    width = min(_SHINGLE, len(words))
-    return np.unique(_windows(words, {width})[width]) if len(words) else words
+    hashes = _words(row, frame)
+    width = min(_SHINGLE, len(hashes))
+    return np.unique(_windows(hashes, {width})[width]) if len(hashes) else hashes
 
 
 def _permutations() -> tuple[Hashes, Hashes]:
@@ -287,10 +294,10 @@ def _near_train(
 def _sharing_words(rows: Sequence[Row], marks: Marks, train: Sequence[int], held_out: Sequence[int]) -> set[int]:
     grams = {width: _Grams() for width in range(_FEWEST, _GRAM + 1)}
     for i, row in zip(held_out, at(rows, held_out), strict=True):
-        words = _words(row, marks.frame)
-        width = min(_GRAM, len(words))
+        hashes = _words(row, marks.frame)
+        width = min(_GRAM, len(hashes))
         if width >= _FEWEST:
-            grams[width].add(i, _windows(words, {width})[width])
+            grams[width].add(i, _windows(hashes, {width})[width])
     asked = {width: known.ready() for width, known in grams.items() if known.owners}
     for row in at(rows, train):
         if asked:
