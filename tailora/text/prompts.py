@@ -345,7 +345,9 @@ class Prompts:
         undated._template = on_day(self._undated, _ANY_DAY)
         probe = undated.encode([{"role": "user", "content": "Où est <|end|> 42?\n\ttab"}], "é = [1, 2]\n")
         encoded = f"Sample(tokens={probe.tokens}, learned={probe.learned})"
-        return fingerprint(undated.render([{"role": "user", "content": "x"}]), encoded, str(len(self.tokenizer)))
+        shown = undated.render([{"role": "user", "content": "x"}])
+        source = [] if self._undated is None else [self._undated]
+        return fingerprint(shown, encoded, str(len(self.tokenizer)), *source)
 
 
 def _filled(rendered: str, turns: Turns) -> str:

@@ -191,6 +191,12 @@ def test_a_date_is_that_of_the_run_and_does_not_change_the_template() -> None:
     assert Prompts(tokenizer).fingerprint() != monday.fingerprint()
 
 
+def test_templates_that_differ_for_system_turns_alone_have_different_fingerprints() -> None:
+    other = PLAIN.replace("[{{ m.role }}]", "[{{ 'SYS' if m.role == 'system' else m.role }}]")
+    assert prompts_of(other).render(turns("user:u")) == prompts_of(PLAIN).render(turns("user:u"))
+    assert prompts_of(other).fingerprint() != prompts_of(PLAIN).fingerprint()
+
+
 def test_of_named_templates_the_default_is_used() -> None:
     tokenizer = toy_tokenizer()
     tokenizer.chat_template = {"default": PLAIN, "tool_use": "{{ tools }}"}
