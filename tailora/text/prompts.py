@@ -203,13 +203,25 @@ class Prompts:
         eos = int(self.tokenizer.eos_token_id)
         if not self.has_chat_template:
             return eos
-        turns = [{"role": "user", "content": "u"}, {"role": "assistant", "content": _MARK}]
-        try:
-            after = self._templated(turns, asks=False).rpartition(_MARK)[2].lstrip()
-        except DataError:
-            return eos
-        first = self._template_tokens(after)[:1] or [eos]
-        return first[0] if first[0] in self.tokenizer.added_tokens_decoder else eos
+        said = [{"role": "user", "content": "u"}, {"role": "assistant", "content": _MARK}]
+        # Some templates end an answer only where another turn follows; what also stands before an answer begins a turn.
+        for turns, asks in ((said, False), ([*said, said[0]], True)):
+            try:
+                before, _, after = self._templated(turns, asks=asks).rpartition(_MARK)
+            except DataError:
+                continue
+            first = self._template_tokens(after.lstrip())[:1]
+            begins_a_turn = asks and first and first[0] in self._template_tokens(before)
+            if first and first[0] in self.tokenizer.added_tokens_decoder and not begins_a_turn:
+                return first[0]
+        return eos
+
+    def _ending(self, tokens: list[int]) -> int:
+        """Return how many of the `tokens` behind an answer end its turn: the end token, and a space before it."""
+        if self.end_token not in tokens:
+            return 0
+        place = tokens.index(self.end_token)
+        return 0 if self.tokenizer.decode(tokens[:place]).strip() else place + 1
 
     def _needed_guard(self) -> list[int]:
         """Return the tokens of `_GUARD` where a leading space is lost or added when a text is encoded alone."""
@@ -268,7 +280,7 @@ class Prompts:
             if place % 2 == 0:  # template and indices take turns
                 part = self._template_tokens(piece)
                 if start is not None:
-                    answers.append((start, len(tokens) + (part[:1] == [self.end_token])))
+                    answers.append((start, len(tokens) + self._ending(part)))
                 tokens += part
             else:
                 turn = turns[int(piece)]
@@ -333,7 +345,9 @@ class Prompts:
         undated._template = on_day(self._undated, _ANY_DAY)
         probe = undated.encode([{"role": "user", "content": "Où est <|end|> 42?\n\ttab"}], "é = [1, 2]\n")
         encoded = f"Sample(tokens={probe.tokens}, learned={probe.learned})"
-        return fingerprint(undated.render([{"role": "user", "content": "x"}]), encoded, str(len(self.tokenizer)))
+        shown = undated.render([{"role": "user", "content": "x"}])
+        source = [] if self._undated is None else [self._undated]
+        return fingerprint(shown, encoded, str(len(self.tokenizer)), *source)
 
 
 def _filled(rendered: str, turns: Turns) -> str:

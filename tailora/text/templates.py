@@ -5,7 +5,6 @@ Jinja's sandbox keeps a template from the machine, but not from building a text 
 
 import datetime
 import json
-import re
 import subprocess
 import sys
 from typing import Any
@@ -18,7 +17,7 @@ _TRIAL = [
     {"role": "assistant", "content": "2"},
     {"role": "user", "content": "And 2 + 2?"},
 ]
-_CLOCK = re.compile(r"""strftime_now\(\s*(["'])(?P<form>(?:(?!\1).)*)\1\s*\)""")
+_DIRECTIVES = (*"aAbBcdDeFHIjmMpSTuUVwWxXyY", "-d", "-m", "-H", "-I", "-j")
 # Runs with jinja2 alone. It knows the tag and the functions that transformers offers to templates.
 _RENDER = """
 import json, resource, sys
@@ -68,11 +67,19 @@ def chat_template(tokenizer: Any) -> str | None:
 
 
 def on_day(template: str | None, day: datetime.date) -> str | None:
-    """Return `template` with what it asks of the clock (`strftime_now`) answered by the beginning of `day`."""
-    if template is None:
-        return None
+    """Return `template` with what it asks of the clock (`strftime_now`) answered by the beginning of `day`.
+
+    The answer is a macro of that name, since transformers lets no function of ours into a template.
+    """
+    if template is None or "strftime_now" not in template:
+        return template
     moment = datetime.datetime.combine(day, datetime.time())
-    return _CLOCK.sub(lambda call: json.dumps(moment.strftime(call["form"]), ensure_ascii=False), template)
+    answers = [("%%", "\ue000")] + [(f"%{letter}", moment.strftime(f"%{letter}")) for letter in _DIRECTIVES]
+    filled = "|".join(
+        f"replace({json.dumps(form, ensure_ascii=False)}, {json.dumps(said, ensure_ascii=False)})"
+        for form, said in [*answers, ("\ue000", "%")]
+    )
+    return f"{{% macro strftime_now(form) %}}{{{{ form|{filled} }}}}{{% endmacro %}}\n{template}"
 
 
 def try_template(template: str, special_tokens: dict[str, Any]) -> None:

@@ -81,6 +81,18 @@ THINKING = (
     "{% for m in messages %}[{{ m.role }}]{% if m.role == 'assistant' %}{{ m.content.split('</think>')[-1] | trim }}"
     "{% else %}{{ m.content }}{% endif %}{{ eos_token }}{% endfor %}[assistant]"
 )
+UNENDED = (
+    "{% for m in messages %}<start_of_turn>{{ m.role }}:{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<start_of_turn>assistant:{% endif %}"
+)
+ENDED_BY_THE_NEXT = (
+    "{% for m in messages %}{% if m.role == 'user' %}<start_of_turn>{{ m.content }}[/]{% else %}{{ m.content }}"
+    "{% if not loop.last %}<end_of_turn>{% endif %}{% endif %}{% endfor %}"
+)
+INST = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}{{ m.content }} {{ eos_token }}"
+    "{% else %}[INST] {{ m.content }} [/INST]{% endif %}{% endfor %}"
+)
 DATED = "[{{ strftime_now('%d %b %Y') }}]" + PLAIN
 
 
@@ -94,7 +106,14 @@ def with_tokens(template: str, *tokens: str) -> Any:
 
 @pytest.mark.parametrize(
     ("template", "end"),
-    [(GEMMA, "<end_of_turn>"), (CHATML, "<|im_end|>"), (PLAIN, "<end>"), ("{{ messages[-1].content }} ### ", "<end>")],
+    [
+        (GEMMA, "<end_of_turn>"),
+        (CHATML, "<|im_end|>"),
+        (PLAIN, "<end>"),
+        ("{{ messages[-1].content }} ### ", "<end>"),
+        (ENDED_BY_THE_NEXT, "<end_of_turn>"),
+        (UNENDED, "<end>"),
+    ],
 )
 def test_a_turn_ends_with_what_the_template_writes_after_an_answer(template: str, end: str) -> None:
     tokenizer = with_tokens(template, "<start_of_turn>", "<end_of_turn>", "<|im_start|>", "<|im_end|>")
@@ -112,6 +131,15 @@ def test_every_answer_of_a_conversation_is_learned_with_the_end_of_its_turn() ->
     # the whole conversation in transformers' own words, up to the line end after the last turn
     whole = tokenizer.apply_chat_template(turns("user:q", "assistant:a", "user:r", "assistant:b"), return_dict=False)
     assert sample.tokens == whole[: len(sample.tokens)]
+
+
+@pytest.mark.parametrize(("template", "learned"), [(INST, ["a <end>", "b<end>"]), (PLAIN, ["a<end>", "b<end>"])])
+def test_an_earlier_answer_is_learned_up_to_its_end_whatever_space_the_template_writes_before_it(
+    template: str, learned: list[str]
+) -> None:
+    prompts = prompts_of(template)
+    sample = prompts.encode(turns("user:q", "assistant:a", "user:r"), "b")
+    assert [prompts.tokenizer.decode(sample.tokens[start:stop]) for start, stop in sample.learned] == learned
 
 
 def test_a_template_that_reads_contents_as_parts_is_given_parts() -> None:
@@ -157,8 +185,16 @@ def test_a_date_is_that_of_the_run_and_does_not_change_the_template() -> None:
     assert monday.render(turns("user:u")).startswith("[23 Nov 2026]")
     assert friday.render(turns("user:u")).startswith("[27 Nov 2026]")
     assert monday.fingerprint() == friday.fingerprint()
+    tokenizer.chat_template = "{% set form = '%d %b' ~ ' %Y' %}[{{ strftime_now(form) }}]" + PLAIN  # no literal
+    assert Prompts(tokenizer, datetime.date(2026, 11, 23)).render(turns("user:u")).startswith("[23 Nov 2026]")
     tokenizer.chat_template = DATED.replace("%b", "%B")
     assert Prompts(tokenizer).fingerprint() != monday.fingerprint()
+
+
+def test_templates_that_differ_for_system_turns_alone_have_different_fingerprints() -> None:
+    other = PLAIN.replace("[{{ m.role }}]", "[{{ 'SYS' if m.role == 'system' else m.role }}]")
+    assert prompts_of(other).render(turns("user:u")) == prompts_of(PLAIN).render(turns("user:u"))
+    assert prompts_of(other).fingerprint() != prompts_of(PLAIN).fingerprint()
 
 
 def test_of_named_templates_the_default_is_used() -> None:
