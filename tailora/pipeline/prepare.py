@@ -12,14 +12,14 @@ from tailora.files import Row, RowFile, fingerprint
 from tailora.measure import metrics
 from tailora.pipeline.words import budget_lines, warnings
 from tailora.recipe import Data, Recipe
-from tailora.run import RUNS, Run, day_of
+from tailora.run import RUNS, Run, day_of, tell
 from tailora.text import near
 from tailora.text.audit import Content, card_of, label_problems
 from tailora.text.budget import fit_rows
 from tailora.text.examples import REPEAT, Kept, spell, to_examples
 from tailora.text.labels import UNLABELLED, Classes, name_classes
 from tailora.text.prompts import Prompts
-from tailora.text.read import Source, locate_source, read_rows
+from tailora.text.read import Source, locate_source, read_rows, splits_of
 from tailora.text.split import Division, Splits, divide, weighted
 from tailora.text.texts import Texts
 
@@ -61,6 +61,10 @@ def prepare(recipe: Recipe, root: Path = RUNS) -> Splits:
     sources = locate_sources(recipe.data)
     if run.is_done("prepare"):
         return _load_splits(run, sources)
+    for split, listed in sources.items():
+        if split != "train" and not isinstance(getattr(recipe.data, split), str):
+            names = ", ".join(path.name for _, source in listed for path in source.files)
+            tell("prepare", f"taken as the {split} split by its name: {names} (data.{split} = a share splits anew)")
     with run.stage("prepare") as stage:
         prepared = _divided(*_read(sources, recipe, stage.folder / "rows.jsonl"), recipe.data)
         counts = _write_splits(prepared, stage.folder)
@@ -91,7 +95,21 @@ def locate_sources(data: Data) -> Sources:
                 problems += error.problems
     if problems:
         raise DataError(problems)
-    return sources
+    return _split_by_name(sources, data)
+
+
+def _split_by_name(sources: Sources, data: Data) -> Sources:
+    """Take files of one source that are named after splits as these, but for a split that the recipe chooses itself."""
+    if len(sources["train"]) > 1:
+        return sources
+    ((domain, source),) = sources["train"]
+    found = splits_of(source)
+    chosen = {split for split in ("val", "test") if split in data.model_fields_set}
+    if not found or chosen & found.keys():
+        return sources
+    return {split: [(domain if split == "train" else None, part)] for split, part in found.items()} | {
+        split: listed for split, listed in sources.items() if split != "train"
+    }
 
 
 def _read(sources: Sources, recipe: Recipe, path: Path) -> tuple[RowFile, dict[str, range], Kept, Classes | None]:

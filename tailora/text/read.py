@@ -25,6 +25,11 @@ from tailora.text.json_rows import json_records
 from tailora.text.records import Fault, Note, Notices, Problems, Record, Records
 from tailora.text.tables import csv_records, is_table, parquet_records
 
+_SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 _KINDS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?::[\w.-]+)?")
 
@@ -76,6 +81,24 @@ def read_general(most: int | None = None) -> list[dict[str, Any]]:
     folder = Path(str(resources.files("tailora") / "assets" / "data" / "general"))
     lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text("utf-8").splitlines()[:most]]
     return [json.loads(line) for line in lines]
+
+
+def splits_of(source: Source) -> dict[str, Source]:
+    """Return the splits that the files of one source are named after ("train.jsonl", "test-00000.parquet").
+
+    Empty where no file is called after the training split and none after another; files of no split are in "train".
+    """
+    named: dict[str, list[Path]] = {}
+    for file in source.files:
+        stem = re.match(r"[^\W_]*", file.name.lower())
+        named.setdefault(_SPLITS.get(stem[0] if stem else "", ""), []).append(file)
+    if "train" not in named or not {"val", "test"} & named.keys():
+        return {}
+    named["train"] += named.pop("", [])
+    return {
+        split: Source(str(files[0]) if len(files) == 1 else f"{source} ({split})", tuple(files), source.rows)
+        for split, files in sorted(named.items(), key=lambda entry: list(_SPLITS.values()).index(entry[0]))
+    }
 
 
 def locate_source(source: str, key: str = "data.source") -> Source:

@@ -416,3 +416,66 @@ def test_open_files_do_not_add_up():
     before = len(os.listdir("/dev/fd"))
     run_many([(ADD, ONE), ("import os; os._exit(1)", ONE)] * 3, workers=2)
     assert len(os.listdir("/dev/fd")) == before
+
+
+NAMED = "from collections import namedtuple\nP = namedtuple('P', 'x y', defaults=[2, 2])\ndef f(x): return "
+ENUMS = "from enum import Enum, IntEnum, IntFlag, StrEnum\n"
+RIGHT = {
+    "a named tuple": (NAMED + "P(1, 2)", "(1, 2)"),
+    "a named tuple in a dict": (NAMED + "{P(1): [P(3)]}", "{(1, 2): [(3, 2)]}"),
+    "typing.NamedTuple": ("import typing\nclass P(typing.NamedTuple):\n    x: int\ndef f(x): return P(1)", "(1,)"),
+    "IntEnum": (ENUMS + "class C(IntEnum):\n    A = 3\ndef f(x): return C.A", "3"),
+    "StrEnum": (ENUMS + "class C(StrEnum):\n    A = 'a'\ndef f(x): return [C.A]", "['a']"),
+    "IntFlag": (ENUMS + "class C(IntFlag):\n    A = 1\n    B = 2\ndef f(x): return C.A | C.B", "3"),
+    "a Fraction": ("from fractions import Fraction\ndef f(x): return Fraction(1, 2)", "0.5"),
+    "a whole Fraction": ("from fractions import Fraction\ndef f(x): return [Fraction(4, 2)]", "[2]"),
+    "a Decimal": ("from decimal import Decimal\ndef f(x): return Decimal('1.25')", "1.25"),
+    "keys": ("def f(x): return {'a': 1, 'b': 2}.keys()", "{'a', 'b'}"),
+    "items": ("def f(x): return {'a': 1}.items()", "{('a', 1)}"),
+    "OrderedDict": ("from collections import OrderedDict\ndef f(x): return OrderedDict(a=1)", "{'a': 1}"),
+    "Counter": ("from collections import Counter\ndef f(x): return Counter('aab')", "{'a': 2, 'b': 1}"),
+    "a subclass of list": ("class L(list): pass\ndef f(x): return L([1, (2,)])", "[1, (2,)]"),
+    "a subclass of str": ("class S(str): pass\ndef f(x): return {S('k'): S('v')}", "{'k': 'v'}"),
+    "a subclass of float": ("class F(float): pass\ndef f(x): return F(2.5)", "2.5"),
+    "a subclass of set": ("class S(set): pass\ndef f(x): return S({1})", "{1}"),
+    "bool in a list": ("def f(x): return [True]", "[1]"),
+    "complex": ("def f(x): return 1 + 2j", "(1+2j)"),
+    "bytes": ("class B(bytes): pass\ndef f(x): return B(b'x')", "b'x'"),
+}
+WRONG = {
+    "values are no list": ("def f(x): return {'a': 1}.values()", "[1]"),
+    "a range is no list": ("def f(x): return range(3)", "[0, 1, 2]"),
+    "a deque is no list": ("from collections import deque\ndef f(x): return deque([1])", "[1]"),
+    "0.1 is no Decimal of it": ("from decimal import Decimal\ndef f(x): return Decimal('0.1')", "0.1"),
+    "a third is no float": ("from fractions import Fraction\ndef f(x): return Fraction(1, 3)", "0.3333333333333333"),
+    "an Enum is not its value": (ENUMS + "class C(Enum):\n    A = 3\ndef f(x): return C.A", "3"),
+    "its own __eq__": ("class T(tuple):\n    def __eq__(self, other): return True\ndef f(x): return T()", "(1, 2)"),
+    "its own __int__": ("class I(int):\n    def __int__(self): return 5\ndef f(x): return I(3)", "5"),
+    "its own __iter__": ("class L(list):\n    def __iter__(self): return iter([1])\ndef f(x): return L([2])", "[1]"),
+    "its own items": ("class D(dict):\n    def items(self): return [(1, 1)]\ndef f(x): return D()", "{1: 1}"),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_what_python_calls_equal_passes(name):
+    code, literal = RIGHT[name]
+    names = {}
+    exec(code, names)
+    assert eval(f"f(0) == {literal}", names)  # the reference: Python itself
+    assert run_tests(code, [f"assert f(0) == {literal}"]).status == "passed"
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_python_calls_different_fails_and_so_does_an_object_that_lies(name):
+    code, literal = WRONG[name]
+    assert run_tests(code, [f"assert f(0) == {literal}"]).status == "failed"
+
+
+@pytest.mark.parametrize("expression", ["Fraction(1, 2)", "Decimal('0.1')", "date(2026, 1, 2)", "P(1)", "range(3)"])
+def test_equal_values_of_one_type_of_the_standard_library_pass_as_asserts(expression):
+    code = (
+        "from fractions import Fraction\nfrom decimal import Decimal\nfrom datetime import date\n"
+        f"from collections import namedtuple\nP = namedtuple('P', 'x')\ndef f(x):\n    return {expression}"
+    )
+    assert run_tests(code, [f"assert f(0) == {expression}"]).status == "passed"
+    assert run_tests(code, [f"assert [f(0)] == [{expression}]"]).status == "passed"

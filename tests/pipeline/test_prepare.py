@@ -14,8 +14,10 @@ import pytest
 
 from tailora.errors import DataError
 from tailora.files import Row
+from tailora.pipeline import prepare
+from tailora.recipe import parse_recipe
 from tailora.text.split import Splits
-from tests.rows import sentence, write
+from tests.rows import read, sentence, write
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
 
@@ -234,3 +236,38 @@ def test_a_hub_id_that_nobody_gives_is_an_error_to_act_on(tmp_path: Path) -> Non
     done = offline(tmp_path, "-m", "tailora", "prepare", "hub.toml")
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "nobody/nothing is no file here, and the data hub does not give us" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("names", "sizes"),
+    [
+        (("train.jsonl", "test.jsonl"), {"train": 40, "test": 25}),
+        (("train-00000-of-00001.jsonl", "validation.jsonl", "test_v2.jsonl"), {"train": 40, "val": 25, "test": 20}),
+        (("Training.jsonl", "dev.jsonl"), {"train": 40, "val": 25}),
+    ],
+)
+def test_files_named_after_splits_are_these_splits(
+    names: tuple[str, ...], sizes: dict[str, int], tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    counts = (40, 25, 20)
+    for number, (name, count) in enumerate(zip(names, counts, strict=False)):
+        rows = [
+            {"question": f"file {number} question {i} {'abcdefgh'[i % 8] * 9} {i * 37}", "answer": f"{i}"}
+            for i in range(count)
+        ]
+        write(folder / name, rows)
+    recipe = parse_recipe({"name": "split", "data": {"source": str(folder)}})
+    prepare(recipe, tmp_path)
+    splits = {name: read(tmp_path / "split/prepare" / f"{name}.jsonl") for name in ("train", "val", "test")}
+    for name, size in sizes.items():
+        number = list(sizes).index(name)
+        part = [row for row in splits[name] if row["prompt"][0]["content"].startswith(f"file {number} ")]
+        assert len(part) == size if name != "train" else part and len(part) <= size
+    other = parse_recipe({"name": "anew", "data": {"source": str(folder), "test": 0.2, "val": 0.1}})
+    prepare(other, tmp_path)
+    assert {row["prompt"][0]["content"][:6] for row in read(tmp_path / "anew/prepare/train.jsonl")} >= {
+        "file 0",
+        "file 1",
+    }

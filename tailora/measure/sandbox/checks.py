@@ -88,12 +88,10 @@ def _with_equal(tree: ast.AST) -> str:
 
 def is_right(check: Check, value: Any) -> bool:
     """Say whether `value`, made of plain types, is what `check` asks for; NaN is nothing, not even itself."""
-    if check.relation == "is":
-        return _same(check.expected, value)
-    if check.relation == "==":
-        return bool(check.expected == value)
-    with suppress(TypeError):  # what stands nowhere, such as a list in a set
-        return bool(value in check.expected)
+    with suppress(Exception):  # what cannot be compared, such as a list in a set, is not right
+        if check.relation == "is":
+            return _same(check.expected, value)
+        return bool(check.expected == value if check.relation == "==" else value in check.expected)
     return False
 
 

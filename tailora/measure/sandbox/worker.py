@@ -26,6 +26,20 @@ _COMMON = ("bisect", "collections", "dataclasses", "datetime", "functools", "hea
 _GROUPS: dict[type, str] = {tuple: "tuple", set: "set", frozenset: "frozenset"}
 _MAPPINGS: dict[type, str] = {dict: "dict", Counter: "Counter", OrderedDict: "OrderedDict", defaultdict: "defaultdict"}
 _DEEPEST = 100
+# How the parts of a plain value are taken out of a subclass of it, past whatever the subclass has put in their place.
+_PARTS: dict[type, Callable[[Any], Any]] = {
+    int: lambda value: int.__add__(value, 0),
+    float: lambda value: float.__add__(value, 0.0),
+    str: lambda value: str.__getitem__(value, slice(None)),
+    bytes: lambda value: bytes.__getitem__(value, slice(None)),
+    tuple: lambda value: tuple.__getitem__(value, slice(None)),
+    list: lambda value: list.__getitem__(value, slice(None)),
+    set: lambda value: set(set.__iter__(value)),
+    frozenset: lambda value: frozenset(frozenset.__iter__(value)),
+    dict: lambda value: dict(dict.items(value)),
+}
+_VIEWS = (type({}.keys()), type({}.items()))
+_EXACT = ("Fraction", "Decimal")
 # What runs a text, by mode; taken here for the same reason.
 _COMPILE: Callable[..., Any] = compile
 _RUN: dict[str, Callable[..., Any]] = {"exec": exec, "eval": eval}
@@ -113,20 +127,21 @@ def _run_program(job: dict[str, Any], results: int) -> NoReturn:
     sys.modules["answer"] = sys.modules["__main__"] = module
     names = module.__dict__
     spare = mmap.mmap(-1, 4 << 20)  # so that a program that has used up its memory can still be reported
-    program = attempt(job["code"], "exec", names)
+    program = attempt(job["code"], "exec", names, True)
     spare.close()
     send("code", *program)
     if program[0] == "value":
-        for number, (source, mode) in enumerate(job["checks"]):
+        for number, (source, mode, by_type) in enumerate(job["checks"]):
             names[EQUAL] = equal
-            send(number, *attempt(source, mode, names))
+            send(number, *attempt(source, mode, names, by_type))
     send("end", "value")
     os._exit(0)  # not through the program's exit handlers and threads
 
 
-def _attempt(source: str, mode: str, names: dict[str, Any]) -> tuple[str, Any]:
+def _attempt(source: str, mode: str, names: dict[str, Any], by_type: bool) -> tuple[str, Any]:
     try:
         value = _RUN[mode](_COMPILE(source, "<answer>", mode, dont_inherit=True), names)
+        value = value if by_type else as_plain(value)
         unfit = find_unfit(value)
         return ("unfit", unfit) if unfit else ("value", encode(value))
     except BaseException as error:  # SystemExit and KeyboardInterrupt are the program's doing, too
@@ -139,6 +154,41 @@ def _message(error: BaseException) -> str:
     except BaseException:  # its own __str__ fails
         text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def as_plain(value: Any, depth: int = _DEEPEST) -> Any:
+    """Return the plain value that Python takes `value` for when it compares with `==`; `value` where there is none.
+
+    A subclass without an `__eq__` of its own (a named tuple, a member of IntEnum) is its base; keys and items of a dict
+    are sets; a Fraction or Decimal is the number that it equals, and else named with its two parts.
+    """
+    kind = type(value)
+    if depth == 0 or value is None or kind in (bool, int, float, str, bytes, complex):
+        return value
+    if kind in _VIEWS:
+        return {as_plain(part, depth - 1) for part in value}
+    if kind.__name__ in _EXACT and kind.__module__ in ("fractions", "decimal"):
+        return _number(value)
+    if kind in _MAPPINGS:
+        pairs = [(as_plain(key, depth - 1), as_plain(part, depth - 1)) for key, part in dict.items(value)]
+        return kind(dict(pairs)) if kind is not defaultdict else defaultdict(None, pairs)
+    for base, parts in _PARTS.items():
+        if isinstance(value, base) and kind.__eq__ is base.__eq__:
+            inside = value if kind is base else parts(value)
+            return (
+                base(as_plain(part, depth - 1) for part in inside)
+                if base in (list, *_GROUPS)
+                else as_plain(inside, depth - 1)
+            )
+    return value
+
+
+def _number(value: Any) -> Any:
+    above, below = value.as_integer_ratio()
+    if below == 1:
+        return above
+    rounded = above / below
+    return rounded if rounded.as_integer_ratio() == (above, below) else ("a number", above, below)
 
 
 def find_unfit(value: Any, depth: int = _DEEPEST) -> str:
@@ -157,8 +207,9 @@ def find_unfit(value: Any, depth: int = _DEEPEST) -> str:
 
 def is_equal(one: Any, other: Any) -> bool:
     """Return `one == other`, where a plain value equals plain values only and an object nothing but its own type."""
-    plain = not find_unfit(one)
-    same_kind = not find_unfit(other) if plain else type(one) is type(other)
+    one, other = as_plain(one), as_plain(other)
+    is_plain = not find_unfit(one)
+    same_kind = not find_unfit(other) if is_plain else type(one) is type(other)
     return same_kind and bool(one == other)
 
 
