@@ -113,3 +113,14 @@ def test_a_peak_that_is_forgotten_begins_anew_with_what_is_held() -> None:
     del held
     assert machine.forget_peak()
     assert (machine.peak_memory_bytes() or 0) < before - 2**27
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "faster"),
+    [
+        ("AuthenticAMD", "avx512f avx512_bf16", True), ("GenuineIntel", "avx512f avx512_bf16", False),
+        ("GenuineIntel", "avx512f avx512_bf16 amx_bf16 amx_tile", True), ("AuthenticAMD", "avx2", False),
+    ],
+)  # fmt: skip
+def test_bfloat16_is_chosen_where_it_is_faster(vendor: str, flags: str, faster: bool) -> None:
+    assert machine.is_faster_in_bfloat16(f"vendor_id\t: {vendor}\nflags\t\t: fpu {flags}\n") is faster
