@@ -215,7 +215,7 @@ def device() -> str:
 
 
 def has_bfloat16() -> bool:
-    """Say whether this machine multiplies bfloat16 matrices faster than float32, on its GPU or else on its processor."""
+    """Say whether this machine multiplies matrices faster in bfloat16 than in float32, on its GPU or processor."""
     import torch
 
     if torch.cuda.is_available():
