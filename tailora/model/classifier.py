@@ -120,7 +120,7 @@ def _in_own_type(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def longest_row(model: Any, tokenizer: Any, settings: recipe.Model) -> int:
     """Return the most tokens that a row may have: those of `model.max_length` that model and tokenizer allow."""
-    limit = min(longest_input(model.config.get_text_config(), settings), int(tokenizer.model_max_length))
+    limit = min(longest_input(model.config, settings), int(tokenizer.model_max_length))
     for part in model.modules():  # RoBERTa counts positions from behind its padding token, so some are never used
         places, first = getattr(part, "num_embeddings", None), getattr(part, "padding_idx", None)
         wide = places == getattr(model.config, "max_position_embeddings", None)

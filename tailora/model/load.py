@@ -10,6 +10,7 @@ from typing import Any
 
 from tailora import files, machine, recipe
 from tailora.errors import ModelError
+from tailora.model.lengths import last_length
 from tailora.model.locate import locate_base
 from tailora.model.quantized import keep_gradients, loading_settings
 
@@ -157,8 +158,8 @@ def load_config(settings: recipe.Model) -> Any:
 
 def longest_input(config: Any, settings: recipe.Model) -> int:
     """Return the most tokens an example may have: `model.max_length`, or less where the model ends earlier."""
-    limit = getattr(config, "max_position_embeddings", None)
-    return settings.max_length if limit is None else min(settings.max_length, int(limit))
+    limit = last_length(config.get_text_config())
+    return settings.max_length if limit is None else min(settings.max_length, limit)
 
 
 def base_fingerprint(model: Any) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 from tailora.errors import ModelError
 from tailora.model.attention import packed_attention
 from tailora.model.head import Head, read_tokens, token_losses
+from tailora.model.lengths import borders, by_side
 from tailora.model.load import mixed_precision, without_adapter
 from tailora.model.lora import fuse_lora, trainable, unfuse_lora
 from tailora.model.packing import Packed, pack, pack_shared
@@ -55,11 +56,14 @@ def token_nats(model: Any, samples: Sequence[Sample]) -> TokenNats:
 
 
 def micro_batches(model: Any, samples: Sequence[Sample], most_tokens: int) -> Iterator[list[Sample]]:
-    """Cut `samples` into batches of at most `most_tokens` tokens, padding included where the path of `model` pads."""
+    """Cut `samples` into batches of at most `most_tokens` tokens, padding included where the path of `model` pads.
+
+    No batch has rows of both sides of a border of `model` (`lengths`).
+    """
     path = path_of(model)
-    if path.name == "plain":
-        return padded_batches(samples, most_tokens)
-    return (bucketed_batches if path.pads else packed_batches)(samples, most_tokens)
+    padded = padded_batches if path.name == "plain" else bucketed_batches
+    for rows in by_side(samples, model):
+        yield from (padded if path.pads else packed_batches)(rows, most_tokens)
 
 
 def reading_batches(model: Any, samples: Sequence[Sample], most_tokens: int) -> Iterator[list[Sample]]:
@@ -85,7 +89,7 @@ def choose_path(model: Any, wish: Literal["auto", "fast", "plain"]) -> Path:
     if why:
         path = Path("plain", why, pads=True)
     else:
-        path = Path("fast", unfused(*fuse_lora(model)), shares=_sharing_is_exact(model))
+        path = Path("fast", unfused(*fuse_lora(model)), shares=not borders(model) and _sharing_is_exact(model))
     model.tailora_path = path
     return path
 

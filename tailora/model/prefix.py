@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tailora.model.attention import packed_attention
+from tailora.model.lengths import by_side
 from tailora.model.losses import distance, micro_batches, most_apart, path_of, probe, token_nats
 from tailora.model.packing import pack
 from tailora.model.targets import layer_stack
@@ -125,7 +126,7 @@ def keep_prefix(model: Any, samples: Sequence[Sample], folder: Path, most: int =
     if why or first == 0:
         return Kept(first, total, 0, "", why or "all layers are trained")
     name = stack.name.rpartition(".")[2]
-    tried = sorted(samples, key=lambda sample: len(sample.tokens))[:_TRIED]
+    tried = by_side(sorted(samples, key=lambda sample: len(sample.tokens)), base)[0][:_TRIED]
     prefix = Prefix(base.base_model, name, first)
     prefix.fill(tried, [tried], folder, most)
     expected = probe(model, token_nats, tried)
