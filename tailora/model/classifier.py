@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 from tailora import machine, recipe
 from tailora.errors import ModelError
 from tailora.model.load import (
+    count_embeddings,
     explained,
     longest_input,
     mixed_precision,
@@ -20,8 +21,8 @@ from tailora.model.load import (
     without_adapter,
 )
 from tailora.model.locate import locate_base
-from tailora.model.lora import fuse_lora, trainable, unfuse_lora
-from tailora.model.losses import Path, differ, distance, most_apart, not_fast, pad_right, path_of, unfused
+from tailora.model.lora import fuse_lora, trainable, unfuse_lora, unfused
+from tailora.model.losses import Path, differ, distance, most_apart, not_fast, pad_right, path_of
 from tailora.text.prompts import Sample
 
 _MOST_MISSING = 0.05  # share of a backbone's weights that a checkpoint may lack, such as a pooler
@@ -102,7 +103,7 @@ def _pooler_size(model: Any) -> int:
 
 def _set_padding(model: Any, pad_token: int | None) -> None:
     """Let `model` know the token that pads, which decoders look for to find the end of a row."""
-    known = model.get_input_embeddings().num_embeddings
+    known = count_embeddings(model)
     declared = model.config.get_text_config().pad_token_id
     choices = [token for token in (pad_token, declared) if token is not None and 0 <= token < known]
     for config in (model.config, model.config.get_text_config()):
@@ -173,7 +174,8 @@ def choose_classifier_path(model: Any, wish: Literal["auto", "fast", "plain"]) -
     if wish == "plain":
         model.tailora_path = Path("plain", 'train.path = "plain"', pads=True)
         return model.tailora_path  # type: ignore[no-any-return]
-    model.tailora_path = Path("fast", unfused(*fuse_lora(model)), pads=True)
+    fuse_lora(model)
+    model.tailora_path = Path("fast", unfused(model), pads=True)
     why = _obstacle(model, expected)
     if why:
         unfuse_lora(model)
@@ -195,7 +197,7 @@ def _probe(model: Any, alone: bool = False) -> list[Any]:
     import torch
 
     training, weights = model.training, list(trainable(model).values())
-    size = model.get_input_embeddings().num_embeddings
+    size = count_embeddings(model)
     pad = model.config.get_text_config().pad_token_id
     tokens = [token for token in ((7919 * place + 13) % size for place in range(14)) if token != pad][:12]
     samples = [Sample(tokens[:length], [], 0) for length in (12, 5, 9)]

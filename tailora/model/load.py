@@ -112,6 +112,11 @@ def without_adapter(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
+def count_embeddings(model: Any) -> int:
+    """Return how many tokens `model` has an embedding for, whether that has an adapter or not."""
+    return int(model.get_input_embeddings().weight.shape[0])
+
+
 def freeze_dtype(model: Any, settings: recipe.Model) -> None:
     """Cast the frozen weights to `model.dtype`, in place; call it after adapters are attached.
 

@@ -14,8 +14,8 @@ from tailora.errors import ModelError
 from tailora.model.attention import packed_attention
 from tailora.model.head import Head, read_tokens, token_losses
 from tailora.model.lengths import borders, by_side
-from tailora.model.load import mixed_precision, without_adapter
-from tailora.model.lora import fuse_lora, trainable, unfuse_lora
+from tailora.model.load import count_embeddings, mixed_precision, without_adapter
+from tailora.model.lora import fuse_lora, trainable, unfuse_lora, unfused
 from tailora.model.packing import Packed, pack, pack_shared
 from tailora.text.batches import bucketed_batches, packed_batches, padded_batches, shared_batches
 from tailora.text.prompts import Sample
@@ -89,7 +89,8 @@ def choose_path(model: Any, wish: Literal["auto", "fast", "plain"]) -> Path:
     if why:
         path = Path("plain", why, pads=True)
     else:
-        path = Path("fast", unfused(*fuse_lora(model)), shares=not borders(model) and _sharing_is_exact(model))
+        fuse_lora(model)
+        path = Path("fast", unfused(model), shares=not borders(model) and _sharing_is_exact(model))
     model.tailora_path = path
     return path
 
@@ -103,11 +104,6 @@ def path_of(model: Any) -> Path:
 def not_fast(why: str) -> ModelError:
     """Return the error for a fast path that is asked for by name and does not apply."""
     return ModelError(f'train.path = "fast" does not apply to this model: {why}. Use "auto" or "plain".')
-
-
-def unfused(fused: int, layers: int) -> str:
-    """Say how many LoRA layers `fuse_lora` has left as they are; nothing where it fused all."""
-    return "" if fused == layers else f"{layers - fused} of {layers} LoRA layers compute as in PEFT (dropout, DoRA …)"
 
 
 def recompute_activations(model: Any) -> None:
@@ -272,14 +268,14 @@ def probe(model: Any, path: Callable[[Any, Sequence[Sample]], TokenNats], sample
 
 
 def _short_rows(model: Any) -> list[Sample]:
-    size = without_adapter(model).get_input_embeddings().num_embeddings
+    size = count_embeddings(model)
     tokens = [(7919 * place + 13) % size for place in range(12)]
     return [Sample(tokens[:length], [(1, length)]) for length in (12, 5, 9)]
 
 
 def _parting_rows(model: Any) -> list[Sample]:
     """Return rows that part after 12, 9 and 6 tokens, some in the order of those and some not."""
-    (longest, *_), size = _short_rows(model), without_adapter(model).get_input_embeddings().num_embeddings
+    (longest, *_), size = _short_rows(model), count_embeddings(model)
     tails = [[(104729 * place + 7 * tail) % size for place in range(5)] for tail in range(1, 4)]
     rows = [longest.tokens[:length] + tail for length, tail in zip((6, 12, 9), tails, strict=True)]
     return [Sample(row, [(1, len(row))]) for row in [*rows, longest.tokens]]

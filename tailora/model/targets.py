@@ -1,5 +1,6 @@
 """Which layers of a model get an adapter, by their names."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from tailora import recipe
@@ -29,7 +30,7 @@ def target_settings(model: Any, settings: recipe.Lora) -> dict[str, Any]:
     from transformers.pytorch_utils import Conv1D
 
     names = linear_layers(model) if settings.targets == "all-linear" else list(settings.targets)
-    layers = {n: m for n, m in model.named_modules() if any(n == name or n.endswith(f".{name}") for name in names)}
+    layers = targeted(model, names)
     if not layers:
         known = sorted(
             {n.rpartition(".")[2] for n, m in model.named_modules() if getattr(m, "weight", None) is not None}
@@ -42,6 +43,12 @@ def target_settings(model: Any, settings: recipe.Lora) -> dict[str, Any]:
     if settings.top_layers is not None:
         found |= _top_settings(model, settings.top_layers)
     return found
+
+
+def targeted(model: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return the modules of `model` that PEFT means by `names`, by their own names."""
+    ends = tuple(f".{name}" for name in names)
+    return {name: module for name, module in model.named_modules() if f".{name}".endswith(ends)}
 
 
 def linear_layers(model: Any) -> list[str]:
