@@ -22,7 +22,7 @@ from tailora.model.load import (
 )
 from tailora.model.locate import locate_base
 from tailora.model.lora import fuse_lora, trainable, unfuse_lora, unfused
-from tailora.model.losses import Path, differ, distance, most_apart, not_fast, pad_right, path_of
+from tailora.model.losses import Path, differ, distance, most_apart, not_fast, pad_right, path_of, short_rows
 from tailora.text.prompts import Sample
 
 _MOST_MISSING = 0.05  # share of a backbone's weights that a checkpoint may lack, such as a pooler
@@ -197,10 +197,7 @@ def _probe(model: Any, alone: bool = False) -> list[Any]:
     import torch
 
     training, weights = model.training, list(trainable(model).values())
-    size = count_embeddings(model)
-    pad = model.config.get_text_config().pad_token_id
-    tokens = [token for token in ((7919 * place + 13) % size for place in range(14)) if token != pad][:12]
-    samples = [Sample(tokens[:length], [], 0) for length in (12, 5, 9)]
+    samples = short_rows(model)
     model.eval()
     with torch.set_grad_enabled(bool(weights)):
         parts = [[sample] for sample in samples] if alone else [samples]

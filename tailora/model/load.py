@@ -89,14 +89,14 @@ def _load_whole(model: Any, folder: Path) -> Any:
     tuned = type(model).from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
     model.load_state_dict(tuned.state_dict())
     model.requires_grad_(False)
-    model.disable_adapter = functools.partial(_weights_of_base, model, base)
+    model.disable_adapter = functools.partial(weights_of_base, model, base)
     return model.eval()
 
 
 @contextlib.contextmanager
-def _weights_of_base(model: Any, base: dict[str, Any]) -> Iterator[None]:
-    """Within the block, `model` has the weights of its base, in the type that its own have."""
-    weights = dict(model.named_parameters())
+def weights_of_base(model: Any, base: dict[str, Any]) -> Iterator[None]:
+    """Within the block, `model` has the weights of its `base` that are given by name, in the type that its own have."""
+    weights = {name: weight for name, weight in model.named_parameters(remove_duplicate=False) if name in base}
     tuned = {name: weight.data for name, weight in weights.items()}
     for name, weight in weights.items():
         weight.data = base[name].to(weight.dtype)

@@ -255,7 +255,7 @@ def probe(model: Any, path: Callable[[Any, Sequence[Sample]], TokenNats], sample
     """Return losses and adapter gradients of `samples`, or of short rows with the same tokens, where a leak shows."""
     import torch
 
-    samples = samples or _short_rows(model)
+    samples = samples or short_rows(model)
     weights = list(trainable(model).values())
     if weights:  # dropout and what it needs exist in training alone, where numbers are no longer comparable
         model.train()
@@ -267,15 +267,20 @@ def probe(model: Any, path: Callable[[Any, Sequence[Sample]], TokenNats], sample
     return [nats.detach(), *(torch.autograd.grad(nats.sum(), weights) if weights else ())]
 
 
-def _short_rows(model: Any) -> list[Sample]:
-    size = count_embeddings(model)
-    tokens = [(7919 * place + 13) % size for place in range(12)]
-    return [Sample(tokens[:length], [(1, length)]) for length in (12, 5, 9)]
+def short_rows(model: Any) -> list[Sample]:
+    """Return a few short rows with the same tokens, where a leak shows; each ends as rows of the model do."""
+    config = without_adapter(model).config.get_text_config()
+    size, end = count_embeddings(model), getattr(config, "eos_token_id", None)
+    ends = [token for token in (end if isinstance(end, list) else [end]) if token is not None and 0 <= token < size]
+    shunned = {getattr(config, "pad_token_id", None), *ends}
+    tokens = [token for token in ((7919 * place + 13) % size for place in range(24)) if token not in shunned]
+    rows = [tokens[: length - len(ends[:1])] + ends[:1] for length in (12, 5, 9)]
+    return [Sample(row, [(1, len(row))]) for row in rows]
 
 
 def _parting_rows(model: Any) -> list[Sample]:
     """Return rows that part after 12, 9 and 6 tokens, some in the order of those and some not."""
-    (longest, *_), size = _short_rows(model), count_embeddings(model)
+    (longest, *_), size = short_rows(model), count_embeddings(model)
     tails = [[(104729 * place + 7 * tail) % size for place in range(5)] for tail in range(1, 4)]
     rows = [longest.tokens[:length] + tail for length, tail in zip((6, 12, 9), tails, strict=True)]
     return [Sample(row, [(1, len(row))]) for row in [*rows, longest.tokens]]
