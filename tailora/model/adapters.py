@@ -10,7 +10,7 @@ from tailora import files
 from tailora.errors import ModelError, RunError
 from tailora.model import load
 from tailora.model.fence import fenced
-from tailora.model.losses import distance, most_apart, short_rows
+from tailora.model.losses import distance, most_apart
 from tailora.model.proofs import logits
 
 WEIGHTS = "adapter_model.safetensors"
@@ -57,7 +57,7 @@ def put_on(base: Any, folder: Path, name: str) -> Any:
             than the adapter. Or when a tensor holds values that are not finite, or the model without the adapter is
             not `base` any more.
     """
-    rows = [row.tokens for row in short_rows(base)]
+    rows = [row.tokens for row in load.short_rows(base)]
     stored = _stored(folder)
     with fenced(f"{folder} cannot be put on {name}", "Name the base model that it was trained on"):
         before, weights = logits(base, rows), _weights_behind(base, stored, folder, name)
@@ -94,8 +94,8 @@ def _weights_behind(base: Any, stored: dict[str, Any], folder: Path, name: str) 
             continue
         if weight.shape != tensor.shape:
             raise ModelError(
-                f"{folder} brings its own {key.removeprefix(_PREFIX)} of shape {list(tensor.shape)}, and that of {name} "
-                f"has {list(weight.shape)}: its vocabulary was changed. Change that of the base likewise "
+                f"{folder} brings its own {key.removeprefix(_PREFIX)} of shape {list(tensor.shape)}; {name} has one of "
+                f"{list(weight.shape)}: its vocabulary was changed. Change that of the base likewise "
                 "(resize_token_embeddings), save it with the adapter's tokenizer, and name that folder."
             )
         found[key] = weight.detach().clone()

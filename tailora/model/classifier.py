@@ -18,11 +18,12 @@ from tailora.model.load import (
     longest_input,
     mixed_precision,
     quiet_transformers,
+    short_rows,
     without_adapter,
 )
 from tailora.model.locate import locate_base
 from tailora.model.lora import fuse_lora, trainable, unfuse_lora, unfused
-from tailora.model.losses import Path, differ, distance, most_apart, not_fast, pad_right, path_of, short_rows
+from tailora.model.losses import Path, differ, distance, most_apart, not_fast, pad_right, path_of
 from tailora.text.prompts import Sample
 
 _MOST_MISSING = 0.05  # share of a backbone's weights that a checkpoint may lack, such as a pooler
@@ -124,8 +125,8 @@ def longest_row(model: Any, tokenizer: Any, settings: recipe.Model) -> int:
     limit = min(longest_input(model.config, settings), int(tokenizer.model_max_length))
     for part in model.modules():  # RoBERTa counts positions from behind its padding token, so some are never used
         places, first = getattr(part, "num_embeddings", None), getattr(part, "padding_idx", None)
-        wide = places == getattr(model.config, "max_position_embeddings", None)
-        if wide and first is not None and part is not model.get_input_embeddings():
+        wide = places == getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        if places and wide and first is not None and part is not model.get_input_embeddings():
             limit = min(limit, places - first - 1)
     return limit
 

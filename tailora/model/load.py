@@ -13,6 +13,7 @@ from tailora.errors import ModelError
 from tailora.model.lengths import last_length
 from tailora.model.locate import locate_base
 from tailora.model.quantized import keep_gradients, loading_settings
+from tailora.text.prompts import Sample
 
 _SHORT = 256  # tokens; up to here plain attention is faster on a processor
 
@@ -112,9 +113,26 @@ def without_adapter(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
+def text_backbone(base: Any) -> Any:
+    """Return what turns tokens into hidden states below the head of `base`, also where `base` sees or hears as well."""
+    composed = base.config.get_text_config() is not base.config
+    return base.get_decoder() if composed else base.base_model
+
+
 def count_embeddings(model: Any) -> int:
     """Return how many tokens `model` has an embedding for, whether that has an adapter or not."""
     return int(model.get_input_embeddings().weight.shape[0])
+
+
+def short_rows(model: Any) -> list[Sample]:
+    """Return a few short rows with the same tokens, where a leak shows; each ends as rows of the model do."""
+    config = without_adapter(model).config.get_text_config()
+    size, end = count_embeddings(model), getattr(config, "eos_token_id", None)
+    ends = [token for token in (end if isinstance(end, list) else [end]) if token is not None and 0 <= token < size]
+    shunned = {getattr(config, "pad_token_id", None), *ends}
+    tokens = [token for token in ((7919 * place + 13) % size for place in range(24)) if token not in shunned]
+    rows = [tokens[: length - len(ends[:1])] + ends[:1] for length in (12, 5, 9)]
+    return [Sample(row, [(1, len(row))]) for row in rows]
 
 
 def freeze_dtype(model: Any, settings: recipe.Model) -> None:

@@ -15,7 +15,7 @@ from tailora.errors import ModelError
 from tailora.model.autograd import differentiable
 from tailora.model.fence import fenced
 from tailora.model.load import quiet_transformers
-from tailora.model.targets import linear_layers, target_settings, targeted
+from tailora.model.targets import target_settings, targeted
 
 # AdaLoRA begins with half as many ranks again as it ends with (Zhang et al. 2023, section 4.1).
 _SPARE_RANKS = 1.5
@@ -41,7 +41,7 @@ def add_lora(model: Any, settings: recipe.Lora, seed: int) -> Any:
     if settings.init != "zero":
         _make_room(targeted(model, config.target_modules), model, settings)
     torch.manual_seed(seed)
-    remedy = f"Name other layers in lora.targets; the linear ones here are {', '.join(linear_layers(model))}."
+    remedy = 'Name other layers in lora.targets, or use "all-linear"'
     with fenced(f"lora.targets = {settings.targets!r}", remedy), quiet_transformers():
         model = get_peft_model(model, config)
     for layer in _adalora_layers(model).values():

@@ -14,7 +14,7 @@ from tailora.errors import ModelError
 from tailora.model.attention import packed_attention
 from tailora.model.head import Head, read_tokens, token_losses
 from tailora.model.lengths import borders, by_side
-from tailora.model.load import count_embeddings, mixed_precision, without_adapter
+from tailora.model.load import count_embeddings, mixed_precision, short_rows, text_backbone, without_adapter
 from tailora.model.lora import fuse_lora, trainable, unfuse_lora, unfused
 from tailora.model.packing import Packed, pack, pack_shared
 from tailora.text.batches import bucketed_batches, packed_batches, padded_batches, shared_batches
@@ -112,7 +112,7 @@ def recompute_activations(model: Any) -> None:
 
     def contexts() -> tuple[Any, Any]:
         # The way back lies outside the forward's own context, where the model would attend as it does by itself.
-        again = packed_attention(base.base_model) if _is_fast(model) else contextlib.nullcontext()
+        again = packed_attention(text_backbone(base)) if _is_fast(model) else contextlib.nullcontext()
         return contextlib.nullcontext(), again
 
     enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
@@ -188,7 +188,7 @@ def _shared(model: Any, samples: Sequence[Sample], least: int = LEAST) -> TokenN
 
 def _hidden(model: Any, samples: Sequence[Sample], packed: Packed) -> Any:
     """Return the last hidden states [tokens, width]; frozen layers are skipped where what they give was kept."""
-    backbone, prefix = without_adapter(model).base_model, getattr(model, "tailora_prefix", None)
+    backbone, prefix = text_backbone(without_adapter(model)), getattr(model, "tailora_prefix", None)
     states = prefix.states(samples) if prefix else None
     with packed_attention(backbone):
         if prefix is None or states is None:
@@ -199,7 +199,7 @@ def _hidden(model: Any, samples: Sequence[Sample], packed: Packed) -> Any:
 
 def _head(base: Any) -> Head:
     layer = base.get_output_embeddings()
-    cap = getattr(base.config, "final_logit_softcapping", None)
+    cap = getattr(base.config.get_text_config(), "final_logit_softcapping", None)
     return Head(layer.weight, layer.bias, cap)
 
 
@@ -247,7 +247,10 @@ def _structural_obstacle(base: Any) -> str:
         return "its output head is trained, or is no plain layer behind a backbone"
     if not getattr(base, "_supports_flash_attn", False):
         return "its class does not say that it works on packed rows (no FlashAttention)"
-    kinds = set(getattr(base.config, "layer_types", None) or []) - {"full_attention", "sliding_attention"}
+    kinds = set(getattr(base.config.get_text_config(), "layer_types", None) or []) - {
+        "full_attention",
+        "sliding_attention",
+    }
     return f"it has layers of the kind {', '.join(sorted(kinds))}" if kinds else ""
 
 
@@ -265,17 +268,6 @@ def probe(model: Any, path: Callable[[Any, Sequence[Sample]], TokenNats], sample
     with torch.set_grad_enabled(bool(weights)):
         nats = path(model, samples).nats
     return [nats.detach(), *(torch.autograd.grad(nats.sum(), weights) if weights else ())]
-
-
-def short_rows(model: Any) -> list[Sample]:
-    """Return a few short rows with the same tokens, where a leak shows; each ends as rows of the model do."""
-    config = without_adapter(model).config.get_text_config()
-    size, end = count_embeddings(model), getattr(config, "eos_token_id", None)
-    ends = [token for token in (end if isinstance(end, list) else [end]) if token is not None and 0 <= token < size]
-    shunned = {getattr(config, "pad_token_id", None), *ends}
-    tokens = [token for token in ((7919 * place + 13) % size for place in range(24)) if token not in shunned]
-    rows = [tokens[: length - len(ends[:1])] + ends[:1] for length in (12, 5, 9)]
-    return [Sample(row, [(1, len(row))]) for row in rows]
 
 
 def _parting_rows(model: Any) -> list[Sample]:

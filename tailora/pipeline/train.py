@@ -116,7 +116,7 @@ def set_up(run: Run, splits: Splits, stage: Stage) -> Ready:
     """Load the model and encode the rows; what is found out goes to the user and to the facts of `stage`."""
     from tailora.model import load
     from tailora.model.lora import count_weights
-    from tailora.model.targets import stacked_experts
+    from tailora.model.targets import astray, stacked_experts
     from tailora.tasks import task_for
 
     recipe = run.recipe
@@ -133,6 +133,8 @@ def set_up(run: Run, splits: Splits, stage: Stage) -> Ready:
     budgets = {name: asdict(part.budget) for name, part in fitting.items()}
     for line in budget_lines(budgets, task.prompts.remarks(), recipe.task):
         tell("train", line)
+    if recipe.lora.method != "full" and (out := astray(model, recipe.lora.targets)):
+        stage.say(f"{out:,} layers named in lora.targets lie where no text comes by: they get no adapter")
     model, path = _adapted(model, task, recipe, recipe.train.path, samples["train"])
     if recipe.lora.method != "full" and (experts := stacked_experts(model)):
         stage.say(f"{experts:,} weights of experts lie in stacks, which are no linear layers: they get no adapter")
