@@ -36,13 +36,55 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{folder} has no {WEIGHTS}, and only that format is read, since others can run code; it has: {others}."
         )
     task = config.get("task_type") or "CAUSAL_LM"
-    if task != "CAUSAL_LM":
-        raise ModelError(f"{folder} is an adapter for the task {task}; models that answer have CAUSAL_LM.")
+    if task not in ("CAUSAL_LM", "SEQ_CLS"):
+        raise ModelError(
+            f"{folder} is an adapter for the task {task}; models that answer have CAUSAL_LM, classifiers SEQ_CLS."
+        )
     if "num_virtual_tokens" in config:
         raise ModelError(
             f"{folder} is prompt tuning ({config.get('peft_type')}), not a change of weights; it cannot be compared."
         )
     return config
+
+
+def read_labels(folder: Path) -> list[str] | None:
+    """Return the names of the labels of a classifier's adapter in their order, where a file beside it lists them."""
+    if (folder / "tailora.json").is_file() and (own := files.read_json(folder / "tailora.json").get("labels")):
+        return [str(name) for name in own]
+    if not (folder / "config.json").is_file():
+        return None
+    return named_labels(files.read_json(folder / "config.json").get("id2label"))
+
+
+def named_labels(names: Any) -> list[str] | None:
+    """Return the names in an `id2label` in their order; None where they are only numbered, as transformers does."""
+    if not isinstance(names, dict):
+        return None
+    ordered = [str(names[key]) for key in sorted(names, key=int)]
+    return None if all(name == f"LABEL_{number}" for number, name in enumerate(ordered)) else ordered
+
+
+def count_labels(folder: Path) -> int:
+    """Return how many labels the head of a classifier's adapter tells apart.
+
+    Raises:
+        ModelError: when the adapter brings no head.
+    """
+    from safetensors import safe_open
+
+    with safe_open(folder / WEIGHTS, "numpy") as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  (it is no dict)
+    outputs = [shape[0] for name, shape in shapes.items() if ".lora_" not in name and len(shape) == 2]
+    if not outputs:
+        raise ModelError(
+            f"{folder} is a classifier without its head: no layer was saved whole. Train it with modules_to_save, "
+            "which PEFT fills in by itself for task_type SEQ_CLS."
+        )
+    if min(outputs) < 2:
+        raise ModelError(
+            f"{folder} has a head with one output: it gives numbers, and no labels that could be compared."
+        )
+    return int(min(outputs))  # layers of a head that come before the last are as wide as the model
 
 
 def put_on(base: Any, folder: Path, name: str) -> Any:
@@ -59,6 +101,7 @@ def put_on(base: Any, folder: Path, name: str) -> Any:
     """
     rows = [row.tokens for row in load.short_rows(base)]
     stored = _stored(folder)
+    _require_head(base, stored, folder, name)
     with fenced(f"{folder} cannot be put on {name}", "Name the base model that it was trained on"):
         before, weights = logits(base, rows), _weights_behind(base, stored, folder, name)
         try:
@@ -165,6 +208,16 @@ def _stored(folder: Path) -> dict[str, Any]:
             f"is {broken[0]}: its training has diverged. Train it again, with a lower learning rate."
         )
     return tensors
+
+
+def _require_head(base: Any, stored: dict[str, Any], folder: Path, name: str) -> None:
+    """Raise ModelError when a part of a classifier's head comes from neither the base nor the adapter."""
+    for part in getattr(base, "tailora_untrained", []) if stored else []:
+        if not any(key.startswith(f"{_PREFIX}{part}.") for key in stored):
+            raise ModelError(
+                f"{folder}: neither it nor {name} brings the layer {part}, which would be random. Save it with the "
+                "adapter: name it in modules_to_save."
+            )
 
 
 def _placed(model: Any) -> set[str]:

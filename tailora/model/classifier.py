@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from tailora import machine, recipe
 from tailora.errors import ModelError
+from tailora.model.fence import fenced
 from tailora.model.load import (
     count_embeddings,
     explained,
@@ -63,8 +64,9 @@ def load_classifier(settings: recipe.Model, names: Sequence[str], pad_token: int
             output_loading_info=True,
         )
     lacking = {*loading["missing_keys"], *(entry[0] for entry in loading["mismatched_keys"])}
-    head = _find_head(model, lacking, settings.base)
-    _set_padding(model, pad_token)
+    with fenced(f"{settings.base} cannot be used as a classifier", "Choose another base model"):
+        head = _find_head(model, lacking, settings.base)
+        _set_padding(model, pad_token)
     for name in head.modules:
         for module in model.get_submodule(name).modules():
             module.register_forward_pre_hook(_in_own_type)
@@ -139,11 +141,15 @@ def class_logits(model: Any, samples: Sequence[Sample]) -> Any:
 
 
 def mean_states(model: Any, samples: Sequence[Sample]) -> Any:
-    """Return the mean of the backbone's last hidden states over each sample's tokens, in float32: [rows, width]."""
+    """Return the mean of the backbone's last hidden states over each sample's tokens, in float32: [rows, width].
+
+    Of an encoder with a decoder they are those of the encoder.
+    """
     base = without_adapter(model)
     tokens, mask = _padded(model, samples)
     with mixed_precision(model):
-        hidden = base.base_model(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
+        body = base.get_encoder() if base.config.is_encoder_decoder else base.base_model
+        hidden = body(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
     weights = mask[..., None].float()
     return (hidden * weights).sum(1) / weights.sum(1)
 

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from tailora.model.fence import fenced
 from tailora.model.lengths import borders
 from tailora.model.load import without_adapter
 
@@ -71,7 +72,8 @@ def decode(
     import torch
 
     fitting = [draw for draw in draws if _room(draw, limits) > 0]
-    with torch.inference_mode():
+    kind = type(without_adapter(model)).__name__
+    with torch.inference_mode(), fenced(f"a {kind} cannot answer", "Choose another base model"):
         if _cache(without_adapter(model)) is None:
             found = iter([_alone(model, draw, limits, end_tokens, pad_token) for draw in fitting])
         else:
@@ -107,10 +109,17 @@ class _Line:
 def _say(
     model: Any, lines: Sequence[_Line], temperature: float, end_tokens: set[int], pad_token: int, is_over: IsOver | None
 ) -> None:
-    """Let `model` say each line to its end; lines that have crossed a border of its lengths are read anew."""
+    """Let `model` say each line to its end; lines that have crossed a border of its lengths are read anew.
+
+    A model that takes no positions counts padding as well, so there lines of one length alone are said together.
+    """
+    pads = "position_ids" in inspect.signature(without_adapter(model).forward).parameters
     for border in [*borders(model), math.inf]:
-        going = [line for line in lines if not line.over and len(line) <= border]
-        if going:
+        together: dict[int, list[_Line]] = {}
+        for line in lines:
+            if not line.over and len(line) <= border:
+                together.setdefault(0 if pads else len(line), []).append(line)
+        for going in together.values():
             _Batch(model, going, temperature, pad_token).run(border, end_tokens, is_over)
 
 

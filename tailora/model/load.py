@@ -3,8 +3,9 @@
 import contextlib
 import functools
 import hashlib
+import inspect
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,20 @@ def short_rows(model: Any) -> list[Sample]:
     tokens = [token for token in ((7919 * place + 13) % size for place in range(24)) if token not in shunned]
     rows = [tokens[: length - len(ends[:1])] + ends[:1] for length in (12, 5, 9)]
     return [Sample(row, [(1, len(row))]) for row in rows]
+
+
+def read_row(model: Any, row: Sequence[int]) -> Any:
+    """Return the logits that `model` gives a row by itself, as it computes now, without gradients and kept states."""
+    import torch
+
+    tokens = torch.tensor([row], device=model.device)
+    known = inspect.signature(without_adapter(model).forward).parameters
+    with torch.no_grad():
+        return model(
+            input_ids=tokens,
+            attention_mask=torch.ones_like(tokens),
+            **({"use_cache": False} if "use_cache" in known else {}),
+        ).logits[0]
 
 
 def freeze_dtype(model: Any, settings: recipe.Model) -> None:

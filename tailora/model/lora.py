@@ -277,7 +277,8 @@ def _more_than_plain(layer: Any) -> str:
     """Say what keeps a layer from being fused in training, or return an empty string."""
     if _plain_adapter(layer, training=True) is not None:
         return ""
-    if not layer.get_base_layer().weight.is_floating_point():
+    weight = getattr(layer.get_base_layer(), "weight", None)
+    if weight is not None and not weight.is_floating_point():
         return "a base in 4 bits"
     active = [name for name in layer.active_adapters if name in layer.lora_A]
     if any(layer.use_dora.get(name) for name in active):

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from tailora.errors import ModelError
 from tailora.model.attention import packed_attention
+from tailora.model.fence import first_line, is_out_of_memory
 from tailora.model.head import Head, read_tokens, token_losses
 from tailora.model.lengths import borders, by_side
 from tailora.model.load import count_embeddings, mixed_precision, short_rows, text_backbone, without_adapter
@@ -212,8 +213,10 @@ def _obstacle(model: Any) -> str:
     fuse_lora(model)
     try:
         difference = distance(probe(model, _fast), expected)
-    except (NotImplementedError, KeyError, TypeError, ValueError) as error:
-        why = str(error)
+    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+        if is_out_of_memory(error):
+            raise
+        why = first_line(error)
     else:
         why = differ(model, difference)
     unfuse_lora(model)
@@ -232,7 +235,9 @@ def _sharing_is_exact(model: Any) -> bool:
     with torch.no_grad():
         try:
             apart = distance([_shared(model, samples, least=1).nats], [_fast(model, samples).nats])
-        except (NotImplementedError, KeyError, TypeError, ValueError):
+        except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+            if is_out_of_memory(error):
+                raise
             apart = float("inf")
     model.train(training)
     return apart <= most_apart(model)

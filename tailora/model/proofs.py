@@ -15,8 +15,8 @@ from typing import Any
 from tailora import recipe
 from tailora.errors import ModelError
 from tailora.model.fence import fenced
-from tailora.model.lengths import by_side
-from tailora.model.load import quiet_transformers, without_adapter
+from tailora.model.lengths import borders, by_side
+from tailora.model.load import quiet_transformers, read_row, without_adapter
 from tailora.model.lora import add_lora, save_adapter, trainable
 from tailora.model.losses import distance, micro_batches, most_apart
 from tailora.text.prompts import Sample
@@ -26,6 +26,8 @@ _MOST_TOKENS = 64  # of a row whose logits are compared: a vocabulary may have a
 _TOGETHER = 2**30  # tokens; all rows of one side in one pass
 _SHAKES = (0.1, 1.0, 10.0, 100.0)  # sizes of random changes to the adapter, until one stands out from rounding
 _OUTSTANDING = 10  # times what rounding may explain
+# How far logits and losses of a row may lie apart, relative: rounding alone makes 1e-6 in float32 and 0.01 in bfloat16.
+_ROUNDING = {"float32": 1e-4, "other": 0.03}
 _REMEDY = 'Use other lora.targets, such as "all-linear", or the method "lora" with init "zero".'
 
 RowLosses = Callable[[Any, list[Sample]], list[float]]
@@ -54,12 +56,25 @@ def add_proved_lora(model: Any, settings: recipe.Lora, seed: int, samples: Seque
             f"model.base: this {kind} gives your rows logits that are not finite, before any training: its weights are "
             "broken. Choose another base model."
         )
+    if samples[0].label is None:
+        _require_causal(model, rows[0])
     model = add_lora(model, settings, seed)
     asked = f'lora.method = "{settings.method}" with lora.init = "{settings.init}" and lora.targets'
     with fenced(f"{asked} = {settings.targets!r} fails on a {kind}", _REMEDY):
         prove_start(model, before, rows, asked)
         prove_saved(model, fresh, before, rows, asked)
     return model
+
+
+def _require_causal(model: Any, row: list[int]) -> None:
+    """Raise ModelError when what `model` says at a token depends on those behind it: it would learn to look them up."""
+    row = row[:-1] if len(row) - 1 in borders(model) else row
+    whole, begun = (logits(model, [part]).view(len(part), -1) for part in (row, row[:-1]))
+    if not distance([whole[:-1]], [begun]) <= _rounding(model):
+        raise ModelError(
+            f"model.base: what a {type(model).__name__} says at a token depends on the tokens behind it, so it would "
+            "read the answers that it is to give: it is no causal language model. Choose one that is."
+        )
 
 
 def prove_start(model: Any, before: Any, rows: Sequence[list[int]], asked: str) -> None:
@@ -95,7 +110,7 @@ def prove_rows(model: Any, row_losses: RowLosses, samples: Sequence[Sample]) -> 
         alone = [row_losses(model, [sample])[0] for batch in batches for sample in batch]
     model.train(training)
     apart = distance([torch.tensor(together)], [torch.tensor(alone)])
-    if not apart <= most_apart(model):
+    if not apart <= _rounding(model):
         raise ModelError(
             f"a {type(without_adapter(model)).__name__} loses something else on a row beside others than on the row "
             f"alone (it differs by {apart:.2g}), so results would depend on batches. Choose another base model."
@@ -108,13 +123,17 @@ def logits(model: Any, rows: Sequence[list[int]]) -> Any:
 
     training = model.training
     model.eval()
-    with torch.no_grad():
-        found = [
-            model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).logits.float().flatten()
-            for tokens in (torch.tensor([row], device=model.device) for row in rows)
-        ]
+    found = [read_row(model, row).float().flatten() for row in rows]
     model.train(training)
     return torch.cat(found)
+
+
+def _rounding(model: Any) -> float:
+    """Return how far what `model` gives a row may lie apart when it is computed in two ways."""
+    import torch
+
+    exact = all(weight.dtype == torch.float32 for weight in model.parameters())
+    return _ROUNDING["float32" if exact else "other"]
 
 
 def _copied(model: Any, shared: bool) -> Any:

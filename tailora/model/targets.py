@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from tailora import recipe
 from tailora.errors import ModelError
-from tailora.model.load import short_rows, text_backbone
+from tailora.model.load import read_row, short_rows, text_backbone
 
 # Their kernels read the weights of these layers and never call them, so an adapter there would never be trained. PEFT
 # refuses the first, and with it its own "all-linear", and takes the second.
@@ -68,15 +68,12 @@ def unreached(model: Any) -> set[str]:
 
     Entries of a list of which others were called count as reached: which experts are asked depends on the text.
     """
-    import torch
-
     (row, *_), called = short_rows(model), set()
     hooks = [module.register_forward_hook(lambda module, *_: called.add(module)) for module in model.modules()]
-    tokens, training = torch.tensor([row.tokens], device=model.device), model.training
+    training = model.training
     model.eval()
     try:
-        with torch.no_grad():
-            model(input_ids=tokens, attention_mask=torch.ones_like(tokens))
+        read_row(model, row.tokens)
     finally:
         model.train(training)
         for hook in hooks:
@@ -126,10 +123,17 @@ def linear_layers(model: Any) -> list[str]:
 
 
 def stacked_experts(model: Any) -> int:
-    """Return how many weights of the backbone lie in stacks of experts: no linear layers, so no adapter goes there."""
+    """Return how many weights of the backbone lie in stacks of experts and have no adapter: they are no linear layers.
+
+    PEFT adapts a stack where its layers have one of the target names all the same.
+    """
+    from peft.tuners.lora import ParamWrapper
+
     if not _experts(model.config.get_text_config()):
         return 0
-    return sum(weight.numel() for weight in text_backbone(model).parameters() if weight.dim() == 3)
+    adapted = {id(module.get_param()) for module in model.modules() if isinstance(module, ParamWrapper)}
+    weights = text_backbone(model).parameters()
+    return sum(weight.numel() for weight in weights if weight.dim() == 3 and id(weight) not in adapted)
 
 
 def _is_router(module: Any, config: Any) -> bool:

@@ -34,6 +34,8 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "bloom": {"n_layer": 2, "n_head": 4},
     "mixtral": {"num_key_value_heads": 2, "num_local_experts": 4},
     "mamba": {"state_size": 4},
+    # Positions are counted from the first token of the input, padding or not.
+    "bart": {"d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 64},
     # Factors change beyond 14 tokens: prompts lie on both sides, and answers cross.
     "phi3": {
         "num_key_value_heads": 2, "original_max_position_embeddings": 14,

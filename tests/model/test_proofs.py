@@ -160,3 +160,19 @@ def test_rows_of_both_sides_of_each_border_are_tried() -> None:
     samples = [Sample([3] * length, [(1, length)]) for length in lengths]
     assert [len(sample.tokens) for sample in few_rows(model, samples)] == [5, 19, 21, 22]
     assert [len(sample.tokens) for sample in few_rows(toy_model(), samples)] == [5, 19]
+
+
+def test_a_model_that_looks_ahead_is_refused_before_it_learns_to() -> None:
+    config = AutoConfig.for_model(
+        "bert", **{k: v for k, v in SIZES.items() if k not in ("head_dim", "num_key_value_heads")}
+    )
+    for decodes in (True, False):
+        config.is_decoder = decodes
+        model = AutoModelForCausalLM.from_config(config).eval()
+        for weight in model.parameters():  # as drawn, attention hardly matters
+            torch.nn.init.normal_(weight, std=0.3) if weight.dim() > 1 else None
+        if decodes:
+            add_proved_lora(model, recipe.Lora(rank=2), 0, toy_samples(3))
+            continue
+        with pytest.raises(ModelError, match=r"BertLMHeadModel says at a token depends on the tokens behind it"):
+            add_proved_lora(model, recipe.Lora(rank=2), 0, toy_samples(3))
