@@ -104,17 +104,11 @@ def put_on(base: Any, folder: Path, name: str) -> Any:
     _require_head(base, stored, folder, name)
     with fenced(f"{folder} cannot be put on {name}", "Name the base model that it was trained on"):
         before, weights = logits(base, rows), _weights_behind(base, stored, folder, name)
-        try:
-            model = load.load_adapter(base, folder)
-        except RuntimeError as error:
-            lines = [line.strip() for line in str(error).splitlines() if "mismatch" in line] or [str(error)]
-            raise ModelError(
-                f"{folder} does not fit {name}: {lines[0][:300]} It was trained on another base model; name that one."
-            ) from None
+        model = _loaded(base, folder, name)
         _require_all(model, stored, folder, name)
         _switch_weights(model, weights, stored, folder)
         with model.disable_adapter():
-            apart = distance([logits(model, rows)], [before])
+            apart = distance([logits(model, rows).nan_to_num()], [before.nan_to_num()])  # a broken base is no worse
     if not apart <= most_apart(model):
         raise ModelError(
             f"{folder}: without the adapter, {name} does not say what it said before it was put on (logits differ by "
@@ -122,6 +116,18 @@ def put_on(base: Any, folder: Path, name: str) -> Any:
             "compare the two as models of their own."
         )
     return model
+
+
+def _loaded(base: Any, folder: Path, name: str) -> Any:
+    try:
+        return load.load_adapter(base, folder)
+    except ModelError as error:
+        lines = [line.strip() for line in str(error.__cause__).splitlines() if "mismatch" in line]
+        if not lines:
+            raise
+        raise ModelError(
+            f"{folder} does not fit {name}: {lines[0][:300]} It was trained on another base model; name that one."
+        ) from error
 
 
 def _weights_behind(base: Any, stored: dict[str, Any], folder: Path, name: str) -> dict[str, Any]:

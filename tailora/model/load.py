@@ -11,6 +11,7 @@ from typing import Any
 
 from tailora import files, machine, recipe
 from tailora.errors import ModelError
+from tailora.model.fence import fenced
 from tailora.model.lengths import last_length
 from tailora.model.locate import locate_base
 from tailora.model.quantized import keep_gradients, loading_settings
@@ -232,13 +233,6 @@ def quiet_transformers() -> Iterator[None]:
 
 @contextlib.contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Turn the loaders' errors for missing or damaged files into one paragraph."""
-    from safetensors import SafetensorError
-
-    try:
+    """Turn whatever is raised over missing, damaged or strange files of `what` into one paragraph."""
+    with fenced(f"{what} cannot be loaded", "Look at its files, or name another in their place"):
         yield
-    except (OSError, ValueError, SafetensorError) as error:
-        if isinstance(error, ModelError):
-            raise
-        first = str(error).strip().split("\n")[0][:300]
-        raise ModelError(f"{what} cannot be loaded: {first}") from error

@@ -272,7 +272,14 @@ def probe(model: Any, path: Callable[[Any, Sequence[Sample]], TokenNats], sample
     model.eval()
     with torch.set_grad_enabled(bool(weights)):
         nats = path(model, samples).nats
-    return [nats.detach(), *(torch.autograd.grad(nats.sum(), weights) if weights else ())]
+    return [nats.detach(), *_gradients(nats.sum(), weights)]
+
+
+def _gradients(loss: Any, weights: list[Any]) -> Sequence[Any]:
+    """Return the gradients of `loss`; zero for a weight that it does not depend on, as of experts that nobody asked."""
+    import torch
+
+    return torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True) if weights else ()
 
 
 def _parting_rows(model: Any) -> list[Sample]:

@@ -109,7 +109,8 @@ def prove_rows(model: Any, row_losses: RowLosses, samples: Sequence[Sample]) -> 
         together = [loss for batch in batches for loss in row_losses(model, batch)]
         alone = [row_losses(model, [sample])[0] for batch in batches for sample in batch]
     model.train(training)
-    apart = distance([torch.tensor(together)], [torch.tensor(alone)])
+    # What is no number stays none beside other rows, and is said where losses are read.
+    apart = distance([torch.tensor(together).nan_to_num()], [torch.tensor(alone).nan_to_num()])
     if not apart <= _rounding(model):
         raise ModelError(
             f"a {type(without_adapter(model)).__name__} loses something else on a row beside others than on the row "
