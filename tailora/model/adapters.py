@@ -1,13 +1,20 @@
 """Adapters made by anyone: what they must be, and whether all of one found its place on a base model."""
 
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tailora import files
 from tailora.errors import ModelError, RunError
 from tailora.model import load
+from tailora.model.fence import fenced
+from tailora.model.losses import distance, most_apart
+from tailora.model.proofs import logits
 
 WEIGHTS = "adapter_model.safetensors"
+_PREFIX = "base_model.model."  # of PEFT's names
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -29,8 +36,10 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{folder} has no {WEIGHTS}, and only that format is read, since others can run code; it has: {others}."
         )
     task = config.get("task_type") or "CAUSAL_LM"
-    if task != "CAUSAL_LM":
-        raise ModelError(f"{folder} is an adapter for the task {task}; models that answer have CAUSAL_LM.")
+    if task not in ("CAUSAL_LM", "SEQ_CLS"):
+        raise ModelError(
+            f"{folder} is an adapter for the task {task}; models that answer have CAUSAL_LM, classifiers SEQ_CLS."
+        )
     if "num_virtual_tokens" in config:
         raise ModelError(
             f"{folder} is prompt tuning ({config.get('peft_type')}), not a change of weights; it cannot be compared."
@@ -38,24 +47,143 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def read_labels(folder: Path) -> list[str] | None:
+    """Return the names of the labels of a classifier's adapter in their order, where a file beside it lists them."""
+    if (folder / "tailora.json").is_file() and (own := files.read_json(folder / "tailora.json").get("labels")):
+        return [str(name) for name in own]
+    if not (folder / "config.json").is_file():
+        return None
+    return named_labels(files.read_json(folder / "config.json").get("id2label"))
+
+
+def named_labels(names: Any) -> list[str] | None:
+    """Return the names in an `id2label` in their order; None where they are only numbered, as transformers does."""
+    if not isinstance(names, dict):
+        return None
+    ordered = [str(names[key]) for key in sorted(names, key=int)]
+    return None if all(name == f"LABEL_{number}" for number, name in enumerate(ordered)) else ordered
+
+
+def count_labels(folder: Path) -> int:
+    """Return how many labels the head of a classifier's adapter tells apart.
+
+    Raises:
+        ModelError: when the adapter brings no head.
+    """
+    from safetensors import safe_open
+
+    with safe_open(folder / WEIGHTS, "numpy") as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  (it is no dict)
+    outputs = [shape[0] for name, shape in shapes.items() if ".lora_" not in name and len(shape) == 2]
+    if not outputs:
+        raise ModelError(
+            f"{folder} is a classifier without its head: no layer was saved whole. Train it with modules_to_save, "
+            "which PEFT fills in by itself for task_type SEQ_CLS."
+        )
+    if min(outputs) < 2:
+        raise ModelError(
+            f"{folder} has a head with one output: it gives numbers, and no labels that could be compared."
+        )
+    return int(min(outputs))  # layers of a head that come before the last are as wide as the model
+
+
 def put_on(base: Any, folder: Path, name: str) -> Any:
     """Put what was trained in `folder` on `base`, the model called `name`, as `load_adapter` does.
+
+    An adapter may bring weights of the base itself, such as embeddings that were trained too; within
+    `model.disable_adapter()` the model has those of `base`.
 
     Raises:
         ModelError: when shapes differ, or a tensor of the adapter has no place in the model, or the model has a place
             for one that the adapter lacks: PEFT leaves that out without an error, and what is compared would be less
-            than the adapter. Or when a tensor holds values that are not finite.
+            than the adapter. Or when a tensor holds values that are not finite, or the model without the adapter is
+            not `base` any more.
     """
+    rows = [row.tokens for row in load.short_rows(base)]
+    stored = _stored(folder)
+    _require_head(base, stored, folder, name)
+    with fenced(f"{folder} cannot be put on {name}", "Name the base model that it was trained on"):
+        before, weights = logits(base, rows), _weights_behind(base, stored, folder, name)
+        model = _loaded(base, folder, name)
+        _require_all(model, stored, folder, name)
+        _switch_weights(model, weights, stored, folder)
+        with model.disable_adapter():
+            apart = distance([logits(model, rows).nan_to_num()], [before.nan_to_num()])  # a broken base is no worse
+    if not apart <= most_apart(model):
+        raise ModelError(
+            f"{folder}: without the adapter, {name} does not say what it said before it was put on (logits differ by "
+            f"{apart:.2g}){_hint(folder)}, so base and tuned cannot be compared. Merge it into its base, and "
+            "compare the two as models of their own."
+        )
+    return model
+
+
+def _loaded(base: Any, folder: Path, name: str) -> Any:
     try:
-        model = load.load_adapter(base, folder)
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines() if "mismatch" in line] or [str(error)]
+        return load.load_adapter(base, folder)
+    except ModelError as error:
+        lines = [line.strip() for line in str(error.__cause__).splitlines() if "mismatch" in line]
+        if not lines:
+            raise
         raise ModelError(
             f"{folder} does not fit {name}: {lines[0][:300]} It was trained on another base model; name that one."
-        ) from None
-    stored = _stored(folder)
+        ) from error
+
+
+def _weights_behind(base: Any, stored: dict[str, Any], folder: Path, name: str) -> dict[str, Any]:
+    """Return copies of the weights of `base` that the adapter brings its own of, by their names in the adapter.
+
+    Raises:
+        ModelError: when one of them has another shape, as embeddings have that were enlarged.
+    """
+    found, own = {}, base.state_dict()
+    for key, tensor in stored.items():
+        weight = own.get(key.removeprefix(_PREFIX).replace(".base_layer.", "."))
+        if weight is None:
+            continue
+        if weight.shape != tensor.shape:
+            raise ModelError(
+                f"{folder} brings its own {key.removeprefix(_PREFIX)} of shape {list(tensor.shape)}; {name} has one of "
+                f"{list(weight.shape)}: its vocabulary was changed. Change that of the base likewise "
+                "(resize_token_embeddings), save it with the adapter's tokenizer, and name that folder."
+            )
+        found[key] = weight.detach().clone()
+    return found
+
+
+def _switch_weights(model: Any, weights: dict[str, Any], stored: dict[str, Any], folder: Path) -> None:
+    """Let `model` have the `weights` of its base where the adapter is off, as far as it has others now; in place."""
+    now = model.state_dict()
+    weights = {key: weight for key, weight in weights.items() if key in now}
+    wrong = [key for key in weights if not now[key].equal(stored[key].to(now[key]))]
+    if wrong:
+        raise ModelError(
+            f"{folder} brings its own {wrong[0].removeprefix(_PREFIX)}, which its base shares with another weight that "
+            "it brings: both cannot be put on. Merge it into its base, and compare the two as models of their own."
+        )
+    changed = {key: weight for key, weight in weights.items() if not now[key].equal(weight)}
+    if changed:
+        model.disable_adapter = functools.partial(_as_base, model, type(model).disable_adapter, changed)
+
+
+@contextlib.contextmanager
+def _as_base(model: Any, switched_off: Callable[[Any], Any], weights: dict[str, Any]) -> Iterator[None]:
+    with switched_off(model), load.weights_of_base(model, weights):
+        yield
+
+
+def _hint(folder: Path) -> str:
+    """Say what in the configuration of an adapter changes its base; nothing where that is not known."""
+    config = files.read_json(folder / "adapter_config.json")
+    keys = ("layer_replication", "init_lora_weights", "bias", "loftq_config", "corda_config", "eva_config")
+    found = [f"{key} = {config[key]!r}"[:80] for key in keys if config.get(key) not in (None, True, "none", {})]
+    return f"; it has {', '.join(found)}" if found else ""
+
+
+def _require_all(model: Any, stored: dict[str, Any], folder: Path, name: str) -> None:
+    """Raise ModelError when a tensor of the adapter has no place in the model, or a place in it has no tensor."""
     placed = _placed(model) if stored else set()
-    homeless, lacking = sorted(stored - placed), sorted(placed - stored)
+    homeless, lacking = sorted(stored.keys() - placed - model.state_dict().keys()), sorted(placed - stored.keys())
     if homeless:
         raise ModelError(
             f"{folder} does not fit {name}: {len(homeless):,} of its {len(stored):,} tensors have no place "
@@ -66,28 +194,36 @@ def put_on(base: Any, folder: Path, name: str) -> Any:
             f"{folder} is not whole: it lacks {len(lacking):,} of {len(placed):,} tensors, the first is {lacking[0]}. "
             "Save it again, or name in its adapter_config.json the layers that it has."
         )
-    return model
 
 
-def _stored(folder: Path) -> set[str]:
-    """Return the names of the tensors of an adapter; none where all weights were trained, and there is none.
+def _stored(folder: Path) -> dict[str, Any]:
+    """Return the tensors of an adapter; none where all weights were trained, and there is none.
 
     Raises:
         ModelError: when one of them holds values that are not finite.
     """
-    from safetensors import safe_open
+    from safetensors.torch import load_file
 
     if not (folder / WEIGHTS).is_file():
-        return set()
-    with safe_open(folder / WEIGHTS, "pt") as file:
-        names = set(file.keys())
-        broken = sorted(name for name in names if not file.get_tensor(name).isfinite().all())
+        return {}
+    tensors: dict[str, Any] = load_file(folder / WEIGHTS)
+    broken = sorted(name for name, tensor in tensors.items() if not tensor.isfinite().all())
     if broken:
         raise ModelError(
-            f"{folder} holds values that are not finite in {len(broken):,} of its {len(names):,} tensors, the first is "
-            f"{broken[0]}: its training has diverged. Train it again, with a lower learning rate."
+            f"{folder} holds values that are not finite in {len(broken):,} of its {len(tensors):,} tensors, the first "
+            f"is {broken[0]}: its training has diverged. Train it again, with a lower learning rate."
         )
-    return names
+    return tensors
+
+
+def _require_head(base: Any, stored: dict[str, Any], folder: Path, name: str) -> None:
+    """Raise ModelError when a part of a classifier's head comes from neither the base nor the adapter."""
+    for part in getattr(base, "tailora_untrained", []) if stored else []:
+        if not any(key.startswith(f"{_PREFIX}{part}.") for key in stored):
+            raise ModelError(
+                f"{folder}: neither it nor {name} brings the layer {part}, which would be random. Save it with the "
+                "adapter: name it in modules_to_save."
+            )
 
 
 def _placed(model: Any) -> set[str]:

@@ -12,16 +12,19 @@ from typing import Any, Literal, NamedTuple
 
 from tailora import machine, recipe
 from tailora.errors import ModelError
+from tailora.model.fence import fenced
 from tailora.model.load import (
+    count_embeddings,
     explained,
     longest_input,
     mixed_precision,
     quiet_transformers,
+    short_rows,
     without_adapter,
 )
 from tailora.model.locate import locate_base
-from tailora.model.lora import fuse_lora, trainable, unfuse_lora
-from tailora.model.losses import Path, differ, distance, most_apart, not_fast, pad_right, path_of, unfused
+from tailora.model.lora import fuse_lora, trainable, unfuse_lora, unfused
+from tailora.model.losses import Path, differ, distance, most_apart, not_fast, pad_right, path_of
 from tailora.text.prompts import Sample
 
 _MOST_MISSING = 0.05  # share of a backbone's weights that a checkpoint may lack, such as a pooler
@@ -61,8 +64,9 @@ def load_classifier(settings: recipe.Model, names: Sequence[str], pad_token: int
             output_loading_info=True,
         )
     lacking = {*loading["missing_keys"], *(entry[0] for entry in loading["mismatched_keys"])}
-    head = _find_head(model, lacking, settings.base)
-    _set_padding(model, pad_token)
+    with fenced(f"{settings.base} cannot be used as a classifier", "Choose another base model"):
+        head = _find_head(model, lacking, settings.base)
+        _set_padding(model, pad_token)
     for name in head.modules:
         for module in model.get_submodule(name).modules():
             module.register_forward_pre_hook(_in_own_type)
@@ -102,7 +106,7 @@ def _pooler_size(model: Any) -> int:
 
 def _set_padding(model: Any, pad_token: int | None) -> None:
     """Let `model` know the token that pads, which decoders look for to find the end of a row."""
-    known = model.get_input_embeddings().num_embeddings
+    known = count_embeddings(model)
     declared = model.config.get_text_config().pad_token_id
     choices = [token for token in (pad_token, declared) if token is not None and 0 <= token < known]
     for config in (model.config, model.config.get_text_config()):
@@ -120,11 +124,11 @@ def _in_own_type(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def longest_row(model: Any, tokenizer: Any, settings: recipe.Model) -> int:
     """Return the most tokens that a row may have: those of `model.max_length` that model and tokenizer allow."""
-    limit = min(longest_input(model.config.get_text_config(), settings), int(tokenizer.model_max_length))
+    limit = min(longest_input(model.config, settings), int(tokenizer.model_max_length))
     for part in model.modules():  # RoBERTa counts positions from behind its padding token, so some are never used
         places, first = getattr(part, "num_embeddings", None), getattr(part, "padding_idx", None)
-        wide = places == getattr(model.config, "max_position_embeddings", None)
-        if wide and first is not None and part is not model.get_input_embeddings():
+        wide = places == getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        if places and wide and first is not None and part is not model.get_input_embeddings():
             limit = min(limit, places - first - 1)
     return limit
 
@@ -137,11 +141,15 @@ def class_logits(model: Any, samples: Sequence[Sample]) -> Any:
 
 
 def mean_states(model: Any, samples: Sequence[Sample]) -> Any:
-    """Return the mean of the backbone's last hidden states over each sample's tokens, in float32: [rows, width]."""
+    """Return the mean of the backbone's last hidden states over each sample's tokens, in float32: [rows, width].
+
+    Of an encoder with a decoder they are those of the encoder.
+    """
     base = without_adapter(model)
     tokens, mask = _padded(model, samples)
     with mixed_precision(model):
-        hidden = base.base_model(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
+        body = base.get_encoder() if base.config.is_encoder_decoder else base.base_model
+        hidden = body(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
     weights = mask[..., None].float()
     return (hidden * weights).sum(1) / weights.sum(1)
 
@@ -173,7 +181,8 @@ def choose_classifier_path(model: Any, wish: Literal["auto", "fast", "plain"]) -
     if wish == "plain":
         model.tailora_path = Path("plain", 'train.path = "plain"', pads=True)
         return model.tailora_path  # type: ignore[no-any-return]
-    model.tailora_path = Path("fast", unfused(*fuse_lora(model)), pads=True)
+    fuse_lora(model)
+    model.tailora_path = Path("fast", unfused(model), pads=True)
     why = _obstacle(model, expected)
     if why:
         unfuse_lora(model)
@@ -195,10 +204,7 @@ def _probe(model: Any, alone: bool = False) -> list[Any]:
     import torch
 
     training, weights = model.training, list(trainable(model).values())
-    size = model.get_input_embeddings().num_embeddings
-    pad = model.config.get_text_config().pad_token_id
-    tokens = [token for token in ((7919 * place + 13) % size for place in range(14)) if token != pad][:12]
-    samples = [Sample(tokens[:length], [], 0) for length in (12, 5, 9)]
+    samples = short_rows(model)
     model.eval()
     with torch.set_grad_enabled(bool(weights)):
         parts = [[sample] for sample in samples] if alone else [samples]

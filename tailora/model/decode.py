@@ -7,11 +7,14 @@ prompt alone; so are the rows of a batch independent of each other, but for the 
 
 import functools
 import inspect
+import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from tailora.model.fence import fenced
 from tailora.model.head import reading_in_one_piece
+from tailora.model.lengths import borders
 from tailora.model.load import without_adapter
 
 IsOver = Callable[[list[int]], bool]
@@ -71,12 +74,14 @@ def decode(
 
     fitting = [draw for draw in draws if _room(draw, limits) > 0]
     base = without_adapter(model)
-    with torch.inference_mode(), reading_in_one_piece(base):
-        cache = _cache(base)
-        if cache is None:
+    fence = fenced(f"a {type(base).__name__} cannot answer", "Choose another base model")
+    with torch.inference_mode(), reading_in_one_piece(base), fence:
+        if _cache(base) is None:
             found = iter([_alone(model, draw, limits, end_tokens, pad_token) for draw in fitting])
-        elif fitting:
-            found = iter(_Batch(model, fitting, limits, cache, pad_token).run(set(end_tokens), is_over))
+        else:
+            lines = [_Line(draw, limits) for draw in fitting]
+            _say(model, lines, limits.temperature, set(end_tokens), pad_token, is_over)
+            found = iter([Decoded(line.answer, line.ended) for line in lines])
     return [next(found) if _room(draw, limits) > 0 else Decoded([], ended=False) for draw in draws]
 
 
@@ -92,40 +97,72 @@ def bytes_of_a_token(model: Any) -> int:
     return sum(kept.nbytes for layer in cache.layers for kept in (layer.keys, layer.values))
 
 
-class _Batch:
-    """Rows that are being answered, and the cache of those that have not ended."""
+class _Line:
+    """A row that is being answered: its prompt, what has been said, and whether there is more to say."""
 
-    def __init__(self, model: Any, draws: Sequence[Draw], limits: Limits, cache: Any, pad_token: int) -> None:
+    def __init__(self, draw: Draw, limits: Limits) -> None:
+        self._prompt, self._room = draw.prompt, _room(draw, limits)
+        self.chance = _chance(draw, limits)
+        self.answer: list[int] = []
+        self.ended = self.over = False
+
+    @property
+    def tokens(self) -> list[int]:
+        return self._prompt + self.answer
+
+    def __len__(self) -> int:
+        return len(self._prompt) + len(self.answer)
+
+    def say(self, token: int, end_tokens: set[int], is_over: IsOver | None) -> None:
+        self.ended = token in end_tokens
+        if not self.ended:
+            self.answer.append(token)
+        self.over = self.ended or len(self.answer) >= self._room or bool(is_over and is_over(self.answer))
+
+
+def _say(
+    model: Any, lines: Sequence[_Line], temperature: float, end_tokens: set[int], pad_token: int, is_over: IsOver | None
+) -> None:
+    """Let `model` say each line to its end; lines that have crossed a border of its lengths are read anew.
+
+    A model that takes no positions counts padding as well, so there lines of one length alone are said together.
+    """
+    pads = "position_ids" in inspect.signature(without_adapter(model).forward).parameters
+    for border in [*borders(model), math.inf]:
+        together: dict[int, list[_Line]] = {}
+        for line in lines:
+            if not line.over and len(line) <= border:
+                together.setdefault(0 if pads else len(line), []).append(line)
+        for going in together.values():
+            _Batch(model, going, temperature, pad_token).run(border, end_tokens, is_over)
+
+
+class _Batch:
+    """Lines on one side of a border, and the cache of those that have not ended."""
+
+    def __init__(self, model: Any, lines: Sequence[_Line], temperature: float, pad_token: int) -> None:
         import torch
 
-        width = max(len(draw.prompt) for draw in draws)
-        padding = [width - len(draw.prompt) for draw in draws]
-        self._model, self._limits, self._cache = model, limits, cache
-        self._accepted = inspect.signature(without_adapter(model).forward).parameters.keys()
-        self._chances = [_chance(draw, limits) for draw in draws]
-        self._rooms = [_room(draw, limits) for draw in draws]
-        tokens = [[pad_token] * gap + draw.prompt for gap, draw in zip(padding, draws, strict=True)]
+        width = max(map(len, lines))
+        padding = [width - len(line) for line in lines]
+        base = without_adapter(model)
+        self._model, self._lines, self._cache = model, list(lines), _cache(base)
+        self._temperature = temperature
+        self._accepted = inspect.signature(base.forward).parameters.keys()
+        tokens = [[pad_token] * gap + line.tokens for gap, line in zip(padding, lines, strict=True)]
         self._tokens = torch.tensor(tokens, device=model.device)
         self._mask = torch.tensor([[0] * gap + [1] * (width - gap) for gap in padding], device=model.device)
         self._positions = (self._mask.cumsum(-1) - 1).clamp(min=0)
 
-    def run(self, end_tokens: set[int], is_over: IsOver | None) -> list[Decoded]:
-        answers: list[list[int]] = [[] for _ in self._rooms]
-        ended = [False] * len(answers)
-        alive = list(range(len(answers)))
-        while alive:
-            chosen = self._choose(self._logits(), alive)
-            stay = []
-            for place, (row, token) in enumerate(zip(alive, chosen, strict=True)):
-                ended[row] = token in end_tokens
-                if not ended[row]:
-                    answers[row].append(token)
-                    if len(answers[row]) < self._rooms[row] and not (is_over and is_over(answers[row])):
-                        stay.append(place)
-            alive = [alive[place] for place in stay]
-            if alive:
+    def run(self, border: float, end_tokens: set[int], is_over: IsOver | None) -> None:
+        while self._lines:
+            chosen = self._choose(self._logits())
+            for line, token in zip(self._lines, chosen, strict=True):
+                line.say(token, end_tokens, is_over)
+            stay = [place for place, line in enumerate(self._lines) if not line.over and len(line) <= border]
+            self._lines = [self._lines[place] for place in stay]
+            if stay:
                 self._advance(chosen, stay)
-        return [Decoded(answer, end) for answer, end in zip(answers, ended, strict=True)]
 
     def _logits(self) -> Any:
         """Return the logits of the next token of each row [rows, vocabulary]."""
@@ -136,13 +173,13 @@ class _Batch:
         )
         return output.logits[:, -1]
 
-    def _choose(self, logits: Any, alive: list[int]) -> list[int]:
+    def _choose(self, logits: Any) -> list[int]:
         import torch
 
-        if not self._limits.temperature:
+        if not self._temperature:
             return logits.argmax(-1).tolist()  # type: ignore[no-any-return]
-        heights = torch.softmax(logits.double() / self._limits.temperature, -1).cumsum(-1)
-        numbers = torch.tensor([[self._chances[row].random()] for row in alive], device=logits.device)
+        heights = torch.softmax(logits.double() / self._temperature, -1).cumsum(-1)
+        numbers = torch.tensor([[line.chance.random()] for line in self._lines], device=logits.device)
         chosen = torch.searchsorted(heights, numbers.double() * heights[:, -1:], right=True)
         return chosen[:, 0].clamp(max=logits.shape[-1] - 1).tolist()  # type: ignore[no-any-return]
 

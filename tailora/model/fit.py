@@ -18,6 +18,7 @@ from tailora.errors import RunError, Stopped
 from tailora.model import checkpoint
 from tailora.model.adalora import Ranks
 from tailora.model.devices import Devices, is_sharded
+from tailora.model.fence import is_out_of_memory
 from tailora.model.forecast import Forecast, Held, Memory, Pace, forecast_lines, needed
 from tailora.model.lora import rate_groups
 from tailora.model.losses import micro_batches
@@ -453,7 +454,7 @@ class _Training:
             try:
                 done = work(self.position.micro_tokens)
             except RuntimeError as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 if is_sharded(self.model):  # the others wait for this one within a layer, and cannot be asked
                     raise self._too_long(samples) from None
@@ -555,13 +556,6 @@ def _load(found: checkpoint.Checkpoint | None) -> tuple[dict[str, Any], dict[str
     if found is None:
         return None
     return found.position, {group: found.load(group) for group in ("weights", "best", "optimizer", "ranks")}
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    import torch
-
-    # On a processor an allocation fails only under limits such as `ulimit -v`, and the error has no class of its own.
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _memory_limit(settings: recipe.Train) -> int | None:

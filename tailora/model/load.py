@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import hashlib
+import inspect
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import Any
 
 from tailora import files, machine, recipe
 from tailora.errors import ModelError
+from tailora.model.fence import fenced
+from tailora.model.lengths import last_length
 from tailora.model.locate import locate_base
 from tailora.model.quantized import keep_gradients, loading_settings
+from tailora.text.prompts import Sample
 
 _LARGE = 2**25  # numbers of a weight above which the memory of its former type is given back at once
 _SHORT = 256  # tokens; up to here plain attention is faster on a processor
@@ -97,14 +101,14 @@ def _load_whole(model: Any, folder: Path) -> Any:
     tuned = type(model).from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
     model.load_state_dict(tuned.state_dict())
     model.requires_grad_(False)
-    model.disable_adapter = functools.partial(_weights_of_base, model, base)
+    model.disable_adapter = functools.partial(weights_of_base, model, base)
     return model.eval()
 
 
 @contextlib.contextmanager
-def _weights_of_base(model: Any, base: dict[str, Any]) -> Iterator[None]:
-    """Within the block, `model` has the weights of its base, in the type that its own have."""
-    weights = dict(model.named_parameters())
+def weights_of_base(model: Any, base: dict[str, Any]) -> Iterator[None]:
+    """Within the block, `model` has the weights of its `base` that are given by name, in the type that its own have."""
+    weights = {name: weight for name, weight in model.named_parameters(remove_duplicate=False) if name in base}
     tuned = {name: weight.data for name, weight in weights.items()}
     for name, weight in weights.items():
         weight.data = base[name].to(weight.dtype)
@@ -118,6 +122,42 @@ def _weights_of_base(model: Any, base: dict[str, Any]) -> Iterator[None]:
 def without_adapter(model: Any) -> Any:
     """Return the transformers model below PEFT's, or `model` itself where there is no adapter."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def text_backbone(base: Any) -> Any:
+    """Return what turns tokens into hidden states below the head of `base`, also where `base` sees or hears as well."""
+    composed = base.config.get_text_config() is not base.config
+    return base.get_decoder() if composed else base.base_model
+
+
+def count_embeddings(model: Any) -> int:
+    """Return how many tokens `model` has an embedding for, whether that has an adapter or not."""
+    return int(model.get_input_embeddings().weight.shape[0])
+
+
+def short_rows(model: Any) -> list[Sample]:
+    """Return a few short rows with the same tokens, where a leak shows; each ends as rows of the model do."""
+    config = without_adapter(model).config.get_text_config()
+    size, end = count_embeddings(model), getattr(config, "eos_token_id", None)
+    ends = [token for token in (end if isinstance(end, list) else [end]) if token is not None and 0 <= token < size]
+    shunned = {getattr(config, "pad_token_id", None), *ends}
+    tokens = [token for token in ((7919 * place + 13) % size for place in range(24)) if token not in shunned]
+    rows = [tokens[: length - len(ends[:1])] + ends[:1] for length in (12, 5, 9)]
+    return [Sample(row, [(1, len(row))]) for row in rows]
+
+
+def read_row(model: Any, row: Sequence[int]) -> Any:
+    """Return the logits that `model` gives a row by itself, as it computes now, without gradients and kept states."""
+    import torch
+
+    tokens = torch.tensor([row], device=model.device)
+    known = inspect.signature(without_adapter(model).forward).parameters
+    with torch.no_grad():
+        return model(
+            input_ids=tokens,
+            attention_mask=torch.ones_like(tokens),
+            **({"use_cache": False} if "use_cache" in known else {}),
+        ).logits[0]
 
 
 def freeze_dtype(model: Any, settings: recipe.Model) -> None:
@@ -170,8 +210,8 @@ def load_config(settings: recipe.Model) -> Any:
 
 def longest_input(config: Any, settings: recipe.Model) -> int:
     """Return the most tokens an example may have: `model.max_length`, or less where the model ends earlier."""
-    limit = getattr(config, "max_position_embeddings", None)
-    return settings.max_length if limit is None else min(settings.max_length, int(limit))
+    limit = last_length(config.get_text_config())
+    return settings.max_length if limit is None else min(settings.max_length, limit)
 
 
 def base_fingerprint(model: Any) -> str:
@@ -223,13 +263,6 @@ def quiet_transformers() -> Iterator[None]:
 
 @contextlib.contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Turn the loaders' errors for missing or damaged files into one paragraph."""
-    from safetensors import SafetensorError
-
-    try:
+    """Turn whatever is raised over missing, damaged or strange files of `what` into one paragraph."""
+    with fenced(f"{what} cannot be loaded", "Look at its files, or name another in their place"):
         yield
-    except (OSError, ValueError, SafetensorError) as error:
-        if isinstance(error, ModelError):
-            raise
-        first = str(error).strip().split("\n")[0][:300]
-        raise ModelError(f"{what} cannot be loaded: {first}") from error

@@ -6,14 +6,16 @@ Whatever the method, what is saved is plain LoRA (or rsLoRA, or DoRA) for the un
 import copy
 import functools
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tailora import recipe
 from tailora.errors import ModelError
 from tailora.model.autograd import differentiable
+from tailora.model.fence import fenced
 from tailora.model.load import quiet_transformers
-from tailora.model.targets import target_settings
+from tailora.model.targets import target_settings, targeted
 
 # AdaLoRA begins with half as many ranks again as it ends with (Zhang et al. 2023, section 4.1).
 _SPARE_RANKS = 1.5
@@ -36,12 +38,12 @@ def add_lora(model: Any, settings: recipe.Lora, seed: int) -> Any:
     if settings.method == "full":
         return model.requires_grad_(True)
     config = _config(model, settings)
+    if settings.init != "zero":
+        _make_room(targeted(model, config.target_modules), model, settings)
     torch.manual_seed(seed)
-    try:
-        with quiet_transformers():
-            model = get_peft_model(model, config)
-    except ValueError as error:
-        raise ModelError(f"lora.targets = {settings.targets!r}: {error}") from None
+    remedy = 'Name other layers in lora.targets, or use "all-linear"'
+    with fenced(f"lora.targets = {settings.targets!r}", remedy), quiet_transformers():
+        model = get_peft_model(model, config)
     for layer in _adalora_layers(model).values():
         layer.ranknum.requires_grad_(False)  # a number to divide by, which PEFT would train on a 4-bit base
     model.tailora_lora = settings
@@ -74,6 +76,26 @@ def _config(model: Any, settings: recipe.Lora) -> Any:
         init_lora_weights=True if settings.init == "zero" else settings.init,
         **shared,
     )
+
+
+def _make_room(layers: dict[str, Any], model: Any, settings: recipe.Lora) -> None:
+    """Let what an adapter begins with be taken out of each of `layers` alone: a weight they share becomes their own.
+
+    Raises:
+        ModelError: when one of the layers is of a kind that PEFT does not take apart, or takes apart wrongly.
+    """
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    owners = Counter(weight.data_ptr() for _, weight in model.named_parameters(remove_duplicate=False))
+    for name, layer in layers.items():
+        if not isinstance(layer, torch.nn.Linear if settings.init == "olora" else torch.nn.Linear | Conv1D):
+            raise ModelError(
+                f'lora.init = "{settings.init}" cannot begin from {name}, a layer of the kind {type(layer).__name__}. '
+                'Use lora.init = "zero", which begins anywhere, or leave that layer out of lora.targets.'
+            )
+        if owners[layer.weight.data_ptr()] > 1:
+            layer.weight = torch.nn.Parameter(layer.weight.detach().clone())
 
 
 def _require_ranks(model: Any, settings: recipe.Lora) -> None:
@@ -240,6 +262,30 @@ def fuse_lora(model: Any) -> tuple[int, int]:
     for layer in layers:
         layer.forward = functools.partial(_forward, layer)
     return sum(_plain_adapter(layer, training=True) is not None for layer in layers), len(layers)
+
+
+def unfused(model: Any) -> str:
+    """Say how many LoRA layers of `model` compute as in PEFT while training, and why; nothing where none does."""
+    layers = _layers(model)
+    reasons = [why for layer in layers if (why := _more_than_plain(layer))]
+    if not reasons:
+        return ""
+    return f"{len(reasons)} of {len(layers)} LoRA layers compute as in PEFT ({', '.join(sorted(set(reasons)))})"
+
+
+def _more_than_plain(layer: Any) -> str:
+    """Say what keeps a layer from being fused in training, or return an empty string."""
+    if _plain_adapter(layer, training=True) is not None:
+        return ""
+    weight = getattr(layer.get_base_layer(), "weight", None)
+    if weight is not None and not weight.is_floating_point():
+        return "a base in 4 bits"
+    active = [name for name in layer.active_adapters if name in layer.lora_A]
+    if any(layer.use_dora.get(name) for name in active):
+        return "DoRA"
+    if any(getattr(layer.lora_dropout[name], "p", 0) for name in active):
+        return "dropout"
+    return f"adapters on {type(layer.get_base_layer()).__name__}"
 
 
 def unfuse_lora(model: Any) -> None:

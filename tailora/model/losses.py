@@ -12,9 +12,11 @@ from typing import Any, Literal, NamedTuple
 
 from tailora.errors import ModelError
 from tailora.model.attention import packed_attention
+from tailora.model.fence import first_line, is_out_of_memory
 from tailora.model.head import Head, read_tokens, token_losses
-from tailora.model.load import mixed_precision, without_adapter
-from tailora.model.lora import fuse_lora, trainable, unfuse_lora
+from tailora.model.lengths import borders, by_side
+from tailora.model.load import count_embeddings, mixed_precision, short_rows, text_backbone, without_adapter
+from tailora.model.lora import fuse_lora, trainable, unfuse_lora, unfused
 from tailora.model.packing import Packed, pack, pack_shared
 from tailora.text.batches import bucketed_batches, packed_batches, padded_batches, shared_batches
 from tailora.text.prompts import Sample
@@ -55,11 +57,14 @@ def token_nats(model: Any, samples: Sequence[Sample]) -> TokenNats:
 
 
 def micro_batches(model: Any, samples: Sequence[Sample], most_tokens: int) -> Iterator[list[Sample]]:
-    """Cut `samples` into batches of at most `most_tokens` tokens, padding included where the path of `model` pads."""
+    """Cut `samples` into batches of at most `most_tokens` tokens, padding included where the path of `model` pads.
+
+    No batch has rows of both sides of a border of `model` (`lengths`).
+    """
     path = path_of(model)
-    if path.name == "plain":
-        return padded_batches(samples, most_tokens)
-    return (bucketed_batches if path.pads else packed_batches)(samples, most_tokens)
+    padded = padded_batches if path.name == "plain" else bucketed_batches
+    for rows in by_side(samples, model):
+        yield from (padded if path.pads else packed_batches)(rows, most_tokens)
 
 
 def reading_batches(model: Any, samples: Sequence[Sample], most_tokens: int) -> Iterator[list[Sample]]:
@@ -85,7 +90,8 @@ def choose_path(model: Any, wish: Literal["auto", "fast", "plain"]) -> Path:
     if why:
         path = Path("plain", why, pads=True)
     else:
-        path = Path("fast", unfused(*fuse_lora(model)), shares=_sharing_is_exact(model))
+        fuse_lora(model)
+        path = Path("fast", unfused(model), shares=not borders(model) and _sharing_is_exact(model))
     model.tailora_path = path
     return path
 
@@ -101,18 +107,13 @@ def not_fast(why: str) -> ModelError:
     return ModelError(f'train.path = "fast" does not apply to this model: {why}. Use "auto" or "plain".')
 
 
-def unfused(fused: int, layers: int) -> str:
-    """Say how many LoRA layers `fuse_lora` has left as they are; nothing where it fused all."""
-    return "" if fused == layers else f"{layers - fused} of {layers} LoRA layers compute as in PEFT (dropout, DoRA …)"
-
-
 def recompute_activations(model: Any) -> None:
     """Let each layer compute its activations again on the way back instead of keeping them, in place."""
     base = without_adapter(model)
 
     def contexts() -> tuple[Any, Any]:
         # The way back lies outside the forward's own context, where the model would attend as it does by itself.
-        again = packed_attention(base.base_model) if _is_fast(model) else contextlib.nullcontext()
+        again = packed_attention(text_backbone(base)) if _is_fast(model) else contextlib.nullcontext()
         return contextlib.nullcontext(), again
 
     enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
@@ -188,7 +189,7 @@ def _shared(model: Any, samples: Sequence[Sample], least: int = LEAST) -> TokenN
 
 def _hidden(model: Any, samples: Sequence[Sample], packed: Packed) -> Any:
     """Return the last hidden states [tokens, width]; frozen layers are skipped where what they give was kept."""
-    backbone, prefix = without_adapter(model).base_model, getattr(model, "tailora_prefix", None)
+    backbone, prefix = text_backbone(without_adapter(model)), getattr(model, "tailora_prefix", None)
     states = prefix.states(samples) if prefix else None
     with packed_attention(backbone):
         if prefix is None or states is None:
@@ -199,7 +200,7 @@ def _hidden(model: Any, samples: Sequence[Sample], packed: Packed) -> Any:
 
 def _head(base: Any) -> Head:
     layer = base.get_output_embeddings()
-    cap = getattr(base.config, "final_logit_softcapping", None)
+    cap = getattr(base.config.get_text_config(), "final_logit_softcapping", None)
     return Head(layer.weight, layer.bias, cap)
 
 
@@ -212,8 +213,10 @@ def _obstacle(model: Any) -> str:
     fuse_lora(model)
     try:
         difference = distance(probe(model, _fast), expected)
-    except (NotImplementedError, KeyError, TypeError, ValueError) as error:
-        why = str(error)
+    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+        if is_out_of_memory(error):
+            raise
+        why = first_line(error)
     else:
         why = differ(model, difference)
     unfuse_lora(model)
@@ -232,7 +235,9 @@ def _sharing_is_exact(model: Any) -> bool:
     with torch.no_grad():
         try:
             apart = distance([_shared(model, samples, least=1).nats], [_fast(model, samples).nats])
-        except (NotImplementedError, KeyError, TypeError, ValueError):
+        except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+            if is_out_of_memory(error):
+                raise
             apart = float("inf")
     model.train(training)
     return apart <= most_apart(model)
@@ -247,7 +252,10 @@ def _structural_obstacle(base: Any) -> str:
         return "its output head is trained, or is no plain layer behind a backbone"
     if not getattr(base, "_supports_flash_attn", False):
         return "its class does not say that it works on packed rows (no FlashAttention)"
-    kinds = set(getattr(base.config, "layer_types", None) or []) - {"full_attention", "sliding_attention"}
+    kinds = set(getattr(base.config.get_text_config(), "layer_types", None) or []) - {
+        "full_attention",
+        "sliding_attention",
+    }
     return f"it has layers of the kind {', '.join(sorted(kinds))}" if kinds else ""
 
 
@@ -255,7 +263,7 @@ def probe(model: Any, path: Callable[[Any, Sequence[Sample]], TokenNats], sample
     """Return losses and adapter gradients of `samples`, or of short rows with the same tokens, where a leak shows."""
     import torch
 
-    samples = samples or _short_rows(model)
+    samples = samples or short_rows(model)
     weights = list(trainable(model).values())
     if weights:  # dropout and what it needs exist in training alone, where numbers are no longer comparable
         model.train()
@@ -264,18 +272,19 @@ def probe(model: Any, path: Callable[[Any, Sequence[Sample]], TokenNats], sample
     model.eval()
     with torch.set_grad_enabled(bool(weights)):
         nats = path(model, samples).nats
-    return [nats.detach(), *(torch.autograd.grad(nats.sum(), weights) if weights else ())]
+    return [nats.detach(), *_gradients(nats.sum(), weights)]
 
 
-def _short_rows(model: Any) -> list[Sample]:
-    size = without_adapter(model).get_input_embeddings().num_embeddings
-    tokens = [(7919 * place + 13) % size for place in range(12)]
-    return [Sample(tokens[:length], [(1, length)]) for length in (12, 5, 9)]
+def _gradients(loss: Any, weights: list[Any]) -> Sequence[Any]:
+    """Return the gradients of `loss`; zero for a weight that it does not depend on, as of experts that nobody asked."""
+    import torch
+
+    return torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True) if weights else ()
 
 
 def _parting_rows(model: Any) -> list[Sample]:
     """Return rows that part after 12, 9 and 6 tokens, some in the order of those and some not."""
-    (longest, *_), size = _short_rows(model), without_adapter(model).get_input_embeddings().num_embeddings
+    (longest, *_), size = short_rows(model), count_embeddings(model)
     tails = [[(104729 * place + 7 * tail) % size for place in range(5)] for tail in range(1, 4)]
     rows = [longest.tokens[:length] + tail for length, tail in zip((6, 12, 9), tails, strict=True)]
     return [Sample(row, [(1, len(row))]) for row in [*rows, longest.tokens]]

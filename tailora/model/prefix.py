@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tailora.model.attention import packed_attention
+from tailora.model.lengths import by_side
+from tailora.model.load import text_backbone
 from tailora.model.losses import distance, micro_batches, most_apart, path_of, probe, token_nats
 from tailora.model.packing import pack
 from tailora.model.targets import layer_stack
@@ -125,8 +127,8 @@ def keep_prefix(model: Any, samples: Sequence[Sample], folder: Path, most: int =
     if why or first == 0:
         return Kept(first, total, 0, "", why or "all layers are trained")
     name = stack.name.rpartition(".")[2]
-    tried = sorted(samples, key=lambda sample: len(sample.tokens))[:_TRIED]
-    prefix = Prefix(base.base_model, name, first)
+    tried = by_side(sorted(samples, key=lambda sample: len(sample.tokens)), base)[0][:_TRIED]
+    prefix = Prefix(text_backbone(base), name, first)
     prefix.fill(tried, [tried], folder, most)
     expected = probe(model, token_nats, tried)
     model.tailora_prefix = prefix
@@ -139,7 +141,7 @@ def keep_prefix(model: Any, samples: Sequence[Sample], folder: Path, most: int =
     if why or apart > most_apart(model):
         why = why or f"on a few rows the result differs by {apart:.2g} (this model does more with its input)"
         return Kept(first, total, 0, "", why)
-    prefix = Prefix(base.base_model, name, first)
+    prefix = Prefix(text_backbone(base), name, first)
     kept = prefix.fill(samples, list(micro_batches(model, samples, _MICRO_TOKENS)), folder, most)
     model.tailora_prefix = prefix
     return kept
@@ -148,7 +150,7 @@ def keep_prefix(model: Any, samples: Sequence[Sample], folder: Path, most: int =
 def _obstacle(model: Any, stack: str) -> str:
     """Say what cannot be seen from a few short rows."""
     base = model.get_base_model()
-    config = base.config
+    config = base.config.get_text_config()
     if path_of(model).name != "fast":
         return "losses are on the plain path"
     if len(set(getattr(config, "layer_types", None) or ["same"])) > 1:
@@ -156,7 +158,7 @@ def _obstacle(model: Any, stack: str) -> str:
     drops = [key for key, value in vars(config).items() if value and key.endswith(("dropout", "pdrop"))]
     if any(not key.startswith(("classifier", "summary")) for key in drops):  # those two are of heads
         return "they have dropout"
-    is_child = any(name == stack.rpartition(".")[2] for name, _ in base.base_model.named_children())
+    is_child = any(name == stack.rpartition(".")[2] for name, _ in text_backbone(base).named_children())
     return "" if is_child else "they lie deeper in the model than we can cut"
 
 

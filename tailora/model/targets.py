@@ -1,9 +1,11 @@
 """Which layers of a model get an adapter, by their names."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from tailora import recipe
 from tailora.errors import ModelError
+from tailora.model.load import read_row, short_rows, text_backbone
 
 # Their kernels read the weights of these layers and never call them, so an adapter there would never be trained. PEFT
 # refuses the first, and with it its own "all-linear", and takes the second.
@@ -23,18 +25,30 @@ class Stack(NamedTuple):
 def target_settings(model: Any, settings: recipe.Lora) -> dict[str, Any]:
     """Return which layers of `model` get an adapter, as the keywords of a PEFT configuration.
 
+    Only layers that a text reaches do, whatever else in the model has their names.
+
     Raises:
-        ModelError: when no layer has one of the names asked for, or there are fewer layers than `top_layers`.
+        ModelError: when no layer has one of the names asked for, none that has it is reached by a text, or there are
+            fewer layers than `top_layers`.
     """
     from transformers.pytorch_utils import Conv1D
 
     names = linear_layers(model) if settings.targets == "all-linear" else list(settings.targets)
-    layers = {n: m for n, m in model.named_modules() if any(n == name or n.endswith(f".{name}") for name in names)}
+    layers = targeted(model, names)
     if not layers:
         known = sorted(
             {n.rpartition(".")[2] for n, m in model.named_modules() if getattr(m, "weight", None) is not None}
         )
         raise ModelError(f"lora.targets = {settings.targets!r}: no such module. Modules here: {', '.join(known)}.")
+    if out := unreached(model) & layers.keys():
+        layers = {name: layer for name, layer in layers.items() if name not in out}
+        if not layers:
+            raise ModelError(
+                f"lora.targets = {settings.targets!r}: no text reaches {min(out)}, nor any other layer with these "
+                'names, so an adapter there would learn nothing. Use "all-linear", which takes the layers of the text.'
+            )
+        others = {name for name, _ in model.named_modules()} - layers.keys()
+        names = sorted({_shortest(name, others) for name in layers})
     found: dict[str, Any] = {
         "target_modules": names,
         "fan_in_fan_out": any(isinstance(layer, Conv1D) for layer in layers.values()),
@@ -42,6 +56,46 @@ def target_settings(model: Any, settings: recipe.Lora) -> dict[str, Any]:
     if settings.top_layers is not None:
         found |= _top_settings(model, settings.top_layers)
     return found
+
+
+def astray(model: Any, targets: Any) -> int:
+    """Return how many layers that are named in `lora.targets` lie where no text comes by, and so get no adapter."""
+    return 0 if targets == "all-linear" else len(unreached(model) & targeted(model, targets).keys())
+
+
+def unreached(model: Any) -> set[str]:
+    """Name the modules of `model` that nothing calls while it reads a text: towers for images and sound, above all.
+
+    Entries of a list of which others were called count as reached: which experts are asked depends on the text.
+    """
+    (row, *_), called = short_rows(model), set()
+    hooks = [module.register_forward_hook(lambda module, *_: called.add(module)) for module in model.modules()]
+    training = model.training
+    model.eval()
+    try:
+        read_row(model, row.tokens)
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+    beside = set(_beside(model, called))
+    return {name for name, module in model.named_modules() if module in beside}
+
+
+def _beside(module: Any, called: set[Any]) -> Iterator[Any]:
+    import torch
+
+    for child in module.children():
+        if not called.isdisjoint(child.modules()):
+            yield from _beside(child, called)
+        elif not isinstance(module, torch.nn.ModuleList):
+            yield from child.modules()
+
+
+def targeted(model: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return the modules of `model` that PEFT means by `names`, by their own names."""
+    ends = tuple(f".{name}" for name in names)
+    return {name: module for name, module in model.named_modules() if f".{name}".endswith(ends)}
 
 
 def linear_layers(model: Any) -> list[str]:
@@ -53,8 +107,8 @@ def linear_layers(model: Any) -> list[str]:
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    backbone, head = set(model.base_model.modules()), model.get_output_embeddings()
-    never = _NEVER_CALLED.get(model.config.model_type, set())
+    backbone, head = set(text_backbone(model).modules()), model.get_output_embeddings()
+    never = _NEVER_CALLED.get(model.config.get_text_config().model_type, set())
     chosen = {
         name
         for name, module in model.named_modules()
@@ -62,17 +116,24 @@ def linear_layers(model: Any) -> list[str]:
         and module in backbone
         and module is not head
         and name.rpartition(".")[2] not in never
-        and not _is_router(module, model.config)
+        and not _is_router(module, model.config.get_text_config())
     }
     others = {name for name, _ in model.named_modules()} - chosen
     return sorted({_shortest(name, others) for name in chosen})
 
 
 def stacked_experts(model: Any) -> int:
-    """Return how many weights of the backbone lie in stacks of experts: no linear layers, so no adapter goes there."""
-    if not _experts(model.config):
+    """Return how many weights of the backbone lie in stacks of experts and have no adapter: they are no linear layers.
+
+    PEFT adapts a stack where its layers have one of the target names all the same.
+    """
+    from peft.tuners.lora import ParamWrapper
+
+    if not _experts(model.config.get_text_config()):
         return 0
-    return sum(weight.numel() for weight in model.base_model.parameters() if weight.dim() == 3)
+    adapted = {id(module.get_param()) for module in model.modules() if isinstance(module, ParamWrapper)}
+    weights = text_backbone(model).parameters()
+    return sum(weight.numel() for weight in weights if weight.dim() == 3 and id(weight) not in adapted)
 
 
 def _is_router(module: Any, config: Any) -> bool:
@@ -96,11 +157,12 @@ def layer_stack(model: Any) -> Stack | None:
     """Find the layers of the backbone of `model`, or None where there is no one list of them."""
     import torch
 
-    count = getattr(model.config, "num_hidden_layers", None)
+    count, backbone = getattr(model.config.get_text_config(), "num_hidden_layers", None), text_backbone(model)
+    inside = set(backbone.modules())
     stacks = [
         Stack(name, module)
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.ModuleList) and len(module) == count
+        if isinstance(module, torch.nn.ModuleList) and len(module) == count and module in inside
     ]
     return min(stacks, key=lambda stack: stack.name.count("."), default=None)
 

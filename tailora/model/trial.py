@@ -113,7 +113,7 @@ def _with_recompute(model: Any, loss: Loss, rows: list[Sample], grows: int) -> i
     part = [shortened(sample, _SHARES[0]) for sample in rows]
     before = kept_bytes(model, part, loss)
     recompute_activations(model)
-    layers = getattr(model.config, "num_hidden_layers", 1)
+    layers = getattr(model.config.get_text_config(), "num_hidden_layers", 1)
     return round(grows * min(1.0, kept_bytes(model, part, loss) / before + 1 / layers))
 
 

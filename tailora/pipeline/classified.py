@@ -65,7 +65,7 @@ def compare_classifiers(run: Run, adapter: Path, stage: Stage) -> Row:
 
 @dataclass(frozen=True)
 class _Exam:
-    """A tuned classifier with the rows to be labelled, and the rows that baselines learn from."""
+    """A tuned classifier with the rows to be labelled, and the rows that baselines learn from, if they are known."""
 
     model: Any
     untrained: bool
@@ -84,7 +84,7 @@ class _Exam:
 
 
 def _set_exam(run: Run, adapter: Path, stage: Stage) -> _Exam:
-    from tailora.model import load
+    from tailora.model import adapters, load
     from tailora.tasks import task_for
 
     machine.keep_freed_memory()
@@ -98,11 +98,13 @@ def _set_exam(run: Run, adapter: Path, stage: Stage) -> _Exam:
     all_rows = RowFile.open(prepared / "test.jsonl")
     test = task.fit(list(all_rows[: recipe.evaluate.rows]), longest, "test")
     distinct = {row["id"]: row for row in RowFile.open(prepared / "train.jsonl")}  # weights repeat some
-    train = task.fit(list(distinct.values()), longest, "train")
-    model = load.load_adapter(base, adapter)
+    learned = list(distinct.values())
+    train = task.fit(learned, longest, "train") if learned else None
+    model = adapters.put_on(base, adapter, recipe.model.base)
     load.freeze_dtype(model, recipe.model)
     path = task.choose_path(model, recipe.train)
-    load.choose_attention(model, max(len(sample.tokens) for sample in (*test.samples, *train.samples)))
+    learned_rows, learned_samples = (train.rows, train.samples) if train else ([], [])
+    load.choose_attention(model, max(len(sample.tokens) for sample in (*test.samples, *learned_samples)))
     stage.facts["path"] = path._asdict()
     stage.made_from |= {
         "base": base_print,
@@ -112,7 +114,7 @@ def _set_exam(run: Run, adapter: Path, stage: Stage) -> _Exam:
     }
     budget = asdict(test.budget) | {"not_asked": len(all_rows) - len(test.rows)}
     untrained = bool(base.tailora_untrained)
-    return _Exam(model, untrained, task, test.rows, test.samples, train.rows, train.samples, budget)
+    return _Exam(model, untrained, task, test.rows, test.samples, learned_rows, learned_samples, budget)
 
 
 def _check_texts(run: Run, adapter: Path, now: str) -> None:
@@ -133,6 +135,8 @@ def _ask(exam: _Exam, pages: Journal) -> dict[str, Probabilities]:
     found = {"tuned": _label(exam, "tuned", pages)}
     with exam.model.disable_adapter():
         found["base"] = _label(exam, "base", pages)
+        if not known:  # nobody knows what an adapter made elsewhere has learned from
+            return found
         states = [
             _states(exam, "states of training rows", exam.learned_samples, pages),
             _states(exam, "states of test rows", exam.samples, pages),
@@ -196,7 +200,8 @@ def _baselines(exam: _Exam, predictions: dict[str, list[Row]], scores: dict[str,
     p is adjusted for looking at several (Holm 1979).
     """
     accuracy = [metric for metric in exam.task.metrics if metric.name == "accuracy"]
-    entries = [compare(accuracy, predictions[name], predictions["tuned"])["metrics"][0] for name in BASELINES]
+    known = [name for name in BASELINES if name in predictions]
+    entries = [compare(accuracy, predictions[name], predictions["tuned"])["metrics"][0] for name in known]
     for entry, p_value in zip(entries, holm([entry["p_value"] for entry in entries]), strict=True):
         entry["p_adjusted"] = p_value
         entry["verdict"] = decide(entry["low"], entry["high"], p_value, higher_is_better=True)
@@ -208,5 +213,5 @@ def _baselines(exam: _Exam, predictions: dict[str, list[Row]], scores: dict[str,
             **{key: scores[name][key] for key in _SCORES},
             "accuracies": entry,
         }
-        for name, entry in zip(BASELINES, entries, strict=True)
+        for name, entry in zip(known, entries, strict=True)
     ]

@@ -157,8 +157,11 @@ class _Answered(NamedTuple):
 
 
 def _set_exam(run: Run, adapter: Path, rows: list[Row], stage: Stage) -> _Exam:
+    from tailora.model.proofs import prove_rows
+
     variants = load_variants(run, adapter, stage)
     fitting = variants.task.fit(rows, variants.longest, "test")
+    prove_rows(variants.model, variants.task.row_losses, fitting.samples)
     own = read_prompts(run.recipe.evaluate.prompts)
     return _Exam(variants, fitting, [sample.last() for sample in fitting.samples], own, _holds_code(run))
 

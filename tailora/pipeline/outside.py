@@ -5,9 +5,10 @@ rows) and evaluate, so it is resumed, locked and refused like any other and mixe
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tailora import files
 from tailora.errors import DataError, RecipeError, RunError
@@ -16,14 +17,17 @@ from tailora.pipeline.evaluate import compare_variants, read_comparison
 from tailora.pipeline.variants import hash_of_adapter
 from tailora.recipe import Data, Recipe, parse_recipe
 from tailora.run import RUNS, Run, Stage
+from tailora.tasks import read_labels
 from tailora.tasks.harness import PREFIX, Harness, is_harness, open_harness
 from tailora.text import near
 from tailora.text.examples import Kept, spell, to_examples
+from tailora.text.labels import name_classes
 from tailora.text.programs import as_programs
 from tailora.text.read import Source, locate_source, read_rows
 
 FOLDER = "evaluate-on"
-_COLUMNS = ("prompt", "input", "answer")
+_MOST_NAMED = 5
+_COLUMNS = ("prompt", "input", "answer", "label")
 _USED = (
     "name",
     "task",
@@ -31,6 +35,7 @@ _USED = (
     "model",
     "train.path",
     "train.micro_tokens",
+    "data.labels",
     *(f"data.{column}" for column in _COLUMNS),
 )
 
@@ -45,7 +50,7 @@ def recipe_on(recipe: Recipe, source: str, name: str | None = None, overrides: S
         RecipeError: when an override names a key that has no effect here.
     """
     asked = _asked(overrides)
-    columns = {key: getattr(recipe.data, key) for key in _COLUMNS if f"data.{key}" in asked}
+    columns = {key: getattr(recipe.data, key) for key in (*_COLUMNS, "labels") if f"data.{key}" in asked}
     data = Data(source=source, unseen="", **columns)
     own = recipe.evaluate.prompts if "evaluate.prompts" in asked else []
     evaluation = recipe.evaluate.model_copy(update={"prompts": own})
@@ -59,7 +64,7 @@ def _asked(overrides: Sequence[str]) -> set[str]:
     if idle:
         raise RecipeError(
             f"{', '.join(idle)}: no effect here, since nothing is trained and all rows are asked; "
-            f"change keys of evaluate and model, and {', '.join(_USED[-3:])}."
+            f"change keys of evaluate and model, and {', '.join(_USED[-5:])}."
         )
     return asked
 
@@ -76,11 +81,13 @@ def recipe_of_adapter(
     from tailora.model.adapters import read_config
 
     _asked(overrides)
-    base = base or read_config(adapter).get("base_model_name_or_path")
+    config = read_config(adapter)
+    base = base or config.get("base_model_name_or_path")
     if not base:
         raise RecipeError(f"{adapter} does not say which base model it was trained on; name it with --base.")
     values = {
         "name": name or _name_of(str(adapter.resolve()), source),
+        "task": "classify" if config.get("task_type") == "SEQ_CLS" else "generate",
         "data": {"source": source, "unseen": ""},
         "model": {"base": base},
     }
@@ -113,7 +120,8 @@ def evaluate_on(folder: Path, recipe: Recipe, *, fresh: bool = False) -> tuple[R
     for stage in ("prepare", "train"):
         owner.require(stage)
     trained = RowFile.open(folder / "prepare" / "train.jsonl")
-    return _evaluate(recipe, folder / FOLDER, folder / "train" / "adapter", trained, fresh)
+    labels = read_labels(recipe, folder)
+    return _evaluate(recipe, folder / FOLDER, folder / "train" / "adapter", _Known(trained, labels), fresh)
 
 
 def evaluate_adapter(recipe: Recipe, adapter: Path, root: Path = RUNS, *, fresh: bool = False) -> tuple[Row, Run]:
@@ -130,10 +138,40 @@ def evaluate_adapter(recipe: Recipe, adapter: Path, root: Path = RUNS, *, fresh:
 
     read_config(adapter)
     locate_base(recipe.model.base)
-    return _evaluate(recipe, root, adapter, None, fresh)
+    labels = _labels_of(adapter, recipe) if recipe.task == "classify" else None
+    return _evaluate(recipe, root, adapter, _Known(None, labels), fresh)
 
 
-def _evaluate(recipe: Recipe, root: Path, adapter: Path, trained: RowFile | None, fresh: bool) -> tuple[Row, Run]:
+class _Known(NamedTuple):
+    """What is known of an adapter: the rows it was trained on, and a classifier's labels as `read_labels` has them."""
+
+    trained: RowFile | None
+    labels: Row | None
+
+
+def _labels_of(adapter: Path, recipe: Recipe) -> Row:
+    """Return the labels of a classifier's adapter: as the user, the adapter or its base names them, else numbers.
+
+    Raises:
+        RecipeError: when there are more or fewer names than the head of the adapter tells apart.
+    """
+    from tailora.model import adapters
+    from tailora.model.load import load_config
+
+    count = adapters.count_labels(adapter)
+    names = recipe.data.labels or adapters.read_labels(adapter)
+    if names is not None and len(names) != count:
+        raise RecipeError(
+            f"{adapter} tells {count} labels apart, and {len(names)} are named: {', '.join(names)}. List those of the "
+            "adapter in its order with data.labels."
+        )
+    of_base = None if names else adapters.named_labels(load_config(recipe.model).to_dict().get("id2label"))
+    if of_base is not None and len(of_base) == count:
+        names = of_base
+    return {"names": names or [str(number) for number in range(count)], "rows": {"train": {}}}
+
+
+def _evaluate(recipe: Recipe, root: Path, adapter: Path, known: _Known, fresh: bool) -> tuple[Row, Run]:
     source = _open_source(recipe)
     run = Run.open(recipe, root, fresh=fresh)
     if fresh:
@@ -142,8 +180,8 @@ def _evaluate(recipe: Recipe, root: Path, adapter: Path, trained: RowFile | None
     with run.lock():
         if not run.is_done("prepare"):
             with run.stage("prepare") as stage:
-                read = _questions(source) if isinstance(source, Harness) else _rows(source, recipe.data)
-                _prepare({"path": str(source), "sha256": made_from["rows"]}, *read, trained, stage)
+                read = _questions(source) if isinstance(source, Harness) else _rows(source, recipe.data, known.labels)
+                _prepare({"path": str(source), "sha256": made_from["rows"]}, *read, known, stage)
                 stage.facts["made_from"] = made_from
         if run.facts("prepare").get("made_from") != made_from:
             raise RunError(
@@ -151,7 +189,7 @@ def _evaluate(recipe: Recipe, root: Path, adapter: Path, trained: RowFile | None
             )
         if not run.is_done("evaluate"):
             harness = source if isinstance(source, Harness) else None
-            compare_variants(run, adapter, leaks_known=trained is not None, harness=harness)
+            compare_variants(run, adapter, leaks_known=known.trained is not None, harness=harness)
     return read_comparison(run), run
 
 
@@ -164,12 +202,32 @@ def _open_source(recipe: Recipe) -> Source | Harness:
     return open_harness(name)
 
 
-def _rows(source: Source, data: Data) -> tuple[list[Row], Kept]:
+def _rows(source: Source, data: Data, labels: Row | None) -> tuple[list[Row], Kept]:
     kept = Kept()
-    rows = list(to_examples(as_programs(read_rows(source, kept.notices), kept.notices), data, str(source), kept))
+    read = as_programs(read_rows(source, kept.notices), kept.notices)
+    rows = list(to_examples(read, data, str(source), kept, labelled=labels is not None))
     if not rows:
         raise DataError(f"{source}: none of its {kept.read:,} rows can be used: {', '.join(kept.dropped.counts)}.")
+    if labels is not None:
+        names = _name_labels(rows, labels["names"], str(source))
+        rows = [row | {"answer": names[row["answer"]]} for row in rows]
     return rows, kept
+
+
+def _name_labels(rows: list[Row], names: list[str], source: str) -> dict[str, str]:
+    """Return which of the adapter's labels each label of the rows is.
+
+    Raises:
+        DataError: when one of them is none of the adapter's.
+    """
+    seen = Counter(row["answer"] for row in rows)
+    if names == [str(number) for number in range(len(names))] and not seen.keys() <= set(names):
+        others = ", ".join(repr(label) for label in sorted(seen.keys() - set(names))[:_MOST_NAMED])
+        raise DataError(
+            f"{source}: the adapter does not name its {len(names)} labels, so it cannot be known which of them "
+            f'{others} are. List the names in the order of the adapter: data.labels=\'["…", "…"]\'.'
+        )
+    return name_classes({source: seen}, names).written[source]
 
 
 def _questions(harness: Harness) -> tuple[list[Row], Kept]:
@@ -179,11 +237,14 @@ def _questions(harness: Harness) -> tuple[list[Row], Kept]:
     return rows, Kept(read=len(rows))
 
 
-def _prepare(source: Row, rows: list[Row], kept: Kept, trained: RowFile | None, stage: Stage) -> None:
+def _prepare(source: Row, rows: list[Row], kept: Kept, known: _Known, stage: Stage) -> None:
     """Write the rows, and a card of what was kept, dropped, and shared with the training rows."""
     rows.sort(key=near.content_key)
-    leaks = _mark(rows, trained, stage.folder / "rows.jsonl")
+    leaks = _mark(rows, known.trained, stage.folder / "rows.jsonl")
     files.write_jsonl(stage.folder / "test.jsonl", rows)
+    if known.labels is not None:
+        files.write_json(stage.folder / "labels.json", known.labels)
+        files.write_jsonl(stage.folder / "train.jsonl", known.trained or [])  # what baselines learn from
     card = {
         "sources": [source],
         "columns": {spell(columns): count for columns, count in kept.columns.most_common()},
@@ -193,6 +254,7 @@ def _prepare(source: Row, rows: list[Row], kept: Kept, trained: RowFile | None, 
         "rows_with_tests": sum("tests" in row for row in rows),
         "rows_with_unusable_tests": kept.unusable_tests,
         "leaks": leaks,
+        "labels": known.labels and known.labels["names"],
     }
     files.write_json(stage.folder / "card.json", card)
 
@@ -233,6 +295,8 @@ def lines_about(run: Run) -> list[str]:
     lines += [f"notice: {name}: {entry['rows']:,} rows" for name, entry in card["notices"].items()]
     if card["rows_with_unusable_tests"]:
         lines.append(f"rows with tests that cannot be used: {card['rows_with_unusable_tests']:,}")
+    if card["labels"]:
+        lines.append(f"labels in the order of the adapter: {', '.join(card['labels'])}")
     return [*lines, _line_about_leaks(card["leaks"])]
 
 

@@ -122,7 +122,7 @@ def set_up(run: Run, splits: Splits, stage: Stage) -> Ready:
     from tailora.model import load
     from tailora.model.locate import origin_of
     from tailora.model.lora import count_weights
-    from tailora.model.targets import stacked_experts
+    from tailora.model.targets import astray, stacked_experts
     from tailora.tasks import task_for
 
     recipe = run.recipe
@@ -139,6 +139,8 @@ def set_up(run: Run, splits: Splits, stage: Stage) -> Ready:
     budgets = {name: asdict(part.budget) for name, part in fitting.items()}
     for line in budget_lines(budgets, task.prompts.remarks(), recipe.task):
         tell("train", line)
+    if recipe.lora.method != "full" and (out := astray(model, recipe.lora.targets)):
+        stage.say(f"{out:,} layers named in lora.targets lie where no text comes by: they get no adapter")
     model, path = _adapted(model, task, recipe, recipe.train.path, samples["train"])
     if recipe.lora.method != "full" and (experts := stacked_experts(model)):
         stage.say(f"{experts:,} weights of experts lie in stacks, which are no linear layers: they get no adapter")
@@ -163,12 +165,15 @@ def set_up(run: Run, splits: Splits, stage: Stage) -> Ready:
 def _adapted(model: Any, task: Task, recipe: Recipe, wish: Any, samples: list[Sample]) -> tuple[Any, Any]:
     """Return a base model with adapters, ready to be trained on `samples`, and the path of its losses."""
     from tailora.model import load
-    from tailora.model.lora import add_lora
+    from tailora.model.fence import fenced
     from tailora.model.losses import recompute_activations
+    from tailora.model.proofs import add_proved_lora, prove_rows
 
-    model = add_lora(model, recipe.lora, recipe.train.seed)
+    model = add_proved_lora(model, recipe.lora, recipe.train.seed, samples)
     load.freeze_dtype(model, recipe.model)
-    path = task.choose_path(model, recipe.train.model_copy(update={"path": wish}))
+    with fenced(f"model.base: {recipe.model.base} fails on a few short rows", "Choose another base model"):
+        path = task.choose_path(model, recipe.train.model_copy(update={"path": wish}))
+    prove_rows(model, task.row_losses, samples)
     if path.pads:
         load.choose_attention(model, max(len(sample.tokens) for sample in samples))
     if recipe.train.recompute:

@@ -11,6 +11,7 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    BartConfig,
     BertConfig,
     DebertaV2Config,
     DistilBertConfig,
@@ -20,6 +21,7 @@ from transformers import (
     ModernBertConfig,
     Qwen2Config,
     RobertaConfig,
+    T5Config,
 )
 
 from tailora import recipe
@@ -27,6 +29,7 @@ from tailora.errors import ModelError
 from tailora.model.classifier import choose_classifier_path, class_logits, load_classifier, longest_row, mean_states
 from tailora.model.load import base_fingerprint, freeze_dtype, load_adapter
 from tailora.model.lora import add_lora, save_adapter, trainable
+from tailora.model.proofs import add_proved_lora, prove_rows
 from tailora.text.prompts import Sample
 from tests.toys import toy_tokenizer
 
@@ -232,3 +235,44 @@ def test_the_mean_state_of_a_row_counts_its_own_tokens_alone(folders: dict[str, 
         for row, mean in zip(rows, found, strict=True):
             hidden = model.distilbert(input_ids=torch.tensor([row.tokens])).last_hidden_state[0]
             torch.testing.assert_close(mean, hidden.mean(0), rtol=1e-4, atol=1e-5)
+
+
+# Encoders with a decoder read the last end token of a row, so a row must have one, as their tokenizers see to.
+_SEQ2SEQ = {
+    "bart": BartConfig(
+        vocab_size=99, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, pad_token_id=0,
+        decoder_attention_heads=4, encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=64, bos_token_id=1,
+        eos_token_id=2, decoder_start_token_id=2,
+    ),
+    "t5": T5Config(
+        vocab_size=99, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, pad_token_id=0, eos_token_id=2,
+        decoder_start_token_id=0,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", _SEQ2SEQ)
+def test_encoders_with_a_decoder_are_trained_and_read_as_transformers_has_them(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    AutoModel.from_config(_SEQ2SEQ[name]).save_pretrained(tmp_path / name)
+    rows = [row._replace(tokens=[*row.tokens, 2]) for row in samples()]
+    model = moved(add_proved_lora(load(tmp_path / name), SETTINGS, 0, rows))
+    assert choose_classifier_path(model, "auto").name == "fast"
+    prove_rows(model, lambda network, part: class_logits(network, part)[:, 0].tolist(), rows)
+    save_adapter(model, tmp_path / "adapter")
+    base = AutoModelForSequenceClassification.from_pretrained(tmp_path / name, num_labels=3, dtype=torch.float32)
+    plain = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
+    with torch.no_grad():
+        found, means = class_logits(model, rows), mean_states(model, rows)
+        for row, logits, mean in zip(rows, found, means, strict=True):
+            tokens = torch.tensor([row.tokens])
+            torch.testing.assert_close(logits, plain(input_ids=tokens).logits[0], rtol=1e-4, atol=1e-5)
+            states = plain.get_base_model().get_encoder()(input_ids=tokens).last_hidden_state[0]
+            torch.testing.assert_close(mean, states.mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_rows_that_an_architecture_cannot_read_are_said_in_a_paragraph(tmp_path: Path) -> None:
+    AutoModel.from_config(_SEQ2SEQ["bart"]).save_pretrained(tmp_path / "bart")
+    rows = [samples()[0], samples()[1]._replace(tokens=[5, 2, 6, 2])]  # no end in the first, two in the other
+    with pytest.raises(ModelError, match=r"a BartForSequenceClassification cannot read rows of yours: [^\n]*model"):
+        add_proved_lora(load(tmp_path / "bart"), SETTINGS, 0, rows)

@@ -34,7 +34,14 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "bloom": {"n_layer": 2, "n_head": 4},
     "mixtral": {"num_key_value_heads": 2, "num_local_experts": 4},
     "mamba": {"state_size": 4},
-}
+    # Positions are counted from the first token of the input, padding or not.
+    "bart": {"d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 64},
+    # Factors change beyond 14 tokens: prompts lie on both sides, and answers cross.
+    "phi3": {
+        "num_key_value_heads": 2, "original_max_position_embeddings": 14,
+        "rope_scaling": {"type": "longrope", "short_factor": [1.0] * 4, "long_factor": [8.0] * 4},
+    },
+}  # fmt: skip
 
 
 def model_of(kind: str) -> Any:
@@ -165,3 +172,25 @@ def test_the_cache_takes_as_many_bytes_a_token_as_keys_and_values_have_numbers(k
 
 def test_a_model_without_a_cache_of_keys_takes_nothing_for_a_token() -> None:
     assert bytes_of_a_token(model_of("mamba")) == 0
+
+
+def test_an_answer_that_crosses_a_border_of_lengths_is_that_of_the_whole_row_read_anew_for_each_token() -> None:
+    # transformers' `generate` reads anew at the border for Phi-3 alone; any model may have these factors.
+    torch.manual_seed(1)
+    rope = {
+        "rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [8.0] * 4, "rope_theta": 10000.0,
+        "original_max_position_embeddings": 14,
+    }  # fmt: skip
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **_SMALL, rope_parameters=rope)).eval()
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.3) if weight.dim() > 1 else None
+    expected = []
+    for prompt in PROMPTS:
+        row = list(prompt)
+        for _ in range(20):
+            with torch.no_grad():
+                row.append(int(model(input_ids=torch.tensor([row]), use_cache=False).logits[0, -1].argmax()))
+        expected.append(Decoded(row[len(prompt) :], ended=False))
+    assert decode_all(model, PROMPTS, Limits(20, 128, 5), ends=()) == expected
+    drawn = Limits(20, 128, 5, temperature=0.7, samples=1, seed=3)
+    assert decode_all(model, PROMPTS, drawn, ends=()) == [decode_all(model, [p], drawn, ends=())[0] for p in PROMPTS]

@@ -180,12 +180,19 @@ def test_dropout_in_attention_is_drawn_from_the_seed_and_off_outside_training() 
 
 def test_lora_dropout_is_left_to_peft() -> None:
     model = add_lora(toy_model(), recipe.Lora(rank=4, dropout=0.5), 0)
-    assert choose_path(model, "auto")[:2] == ("fast", "14 of 14 LoRA layers compute as in PEFT (dropout, DoRA …)")
+    assert choose_path(model, "auto")[:2] == ("fast", "14 of 14 LoRA layers compute as in PEFT (dropout)")
     model.train()
     for weight in trainable(model).values():
         weight.data.normal_()
     with torch.no_grad():
         assert not torch.equal(token_nats(model, toy_samples(2)).nats, token_nats(model, toy_samples(2)).nats)
+
+
+def test_what_keeps_layers_from_being_fused_is_what_is_said() -> None:
+    model = add_lora(toy_model(), recipe.Lora(rank=4, method="dora"), 0)
+    assert choose_path(model, "auto").why == "14 of 14 LoRA layers compute as in PEFT (DoRA)"
+    model = add_lora(toy_model(), recipe.Lora(rank=4, targets=["q_proj", "embed_tokens"]), 0)
+    assert choose_path(model, "auto").why.endswith("1 of 3 LoRA layers compute as in PEFT (adapters on Embedding)")
 
 
 def test_a_switched_off_adapter_leaves_the_base() -> None:

@@ -14,6 +14,7 @@ from tailora.model.fit import validate
 from tailora.model.load import base_fingerprint, freeze_dtype, load_adapter, load_base
 from tailora.model.lora import add_lora, count_weights, save_adapter, trainable
 from tailora.model.losses import choose_path, token_nats
+from tailora.model.proofs import add_proved_lora
 from tailora.tasks.generate import Generate
 from tests.toys import save_toy, toy_samples, toy_tokenizer
 
@@ -139,3 +140,17 @@ def test_a_four_bit_base_has_a_fingerprint_of_its_own_that_stays(folder: Path) -
 def test_without_bitsandbytes_the_command_that_installs_it_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r'pip install "tailora\[qlora\]"'):
         load_base(recipe.Model(base=str(save_toy(tmp_path)), quantize="nf4"))
+
+
+@needs_bitsandbytes
+def test_the_reason_why_a_layer_in_4_bits_is_not_fused_is_that_and_no_other(folder: Path) -> None:
+    model = adapted(folder)
+    assert choose_path(model, "auto").why == "21 of 21 LoRA layers compute as in PEFT (a base in 4 bits)"
+
+
+@needs_bitsandbytes
+@pytest.mark.parametrize("method", ["lora", "dora"])
+def test_an_adapter_of_a_base_in_4_bits_is_proved_to_be_what_is_saved(folder: Path, method: Any) -> None:
+    base = load_base(recipe.Model(base=str(folder), quantize="nf4", dtype="float32"))
+    model = add_proved_lora(base, recipe.Lora(rank=4, method=method), 0, toy_samples(3))
+    assert len(trainable(model)) == 21 * (3 if method == "dora" else 2)

@@ -1,17 +1,21 @@
 """Which layers get an adapter: on each architecture all linear ones of the backbone, and no other."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from tailora import recipe
 from tailora.errors import ModelError
-from tailora.model.lora import add_lora, trainable
-from tailora.model.targets import linear_layers, stacked_experts
-from tests.toys import toy_model
+from tailora.model.load import longest_input
+from tailora.model.lora import add_lora, save_adapter, trainable
+from tailora.model.losses import choose_path, token_nats
+from tailora.model.proofs import add_proved_lora
+from tailora.model.targets import astray, layer_stack, linear_layers, stacked_experts, unreached
+from tests.toys import toy_model, toy_samples
 
 SIZES = {
     "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -104,3 +108,72 @@ def test_only_the_top_layers_get_an_adapter_and_plain_peft_understands_the_confi
 def test_more_top_layers_than_there_are_is_refused_with_their_number() -> None:
     with pytest.raises(ModelError, match=r"top_layers = 3: the model has 2 layers"):
         add_lora(toy_model(), recipe.Lora(top_layers=3), 0)
+
+
+# Models that also see: Gemma 3 from 4B on, and others that transformers loads where a language model is asked for.
+_TOWER = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+
+
+def seeing_model() -> Any:
+    """Build a Gemma 3 with a tower for images of as many layers as the text has, with the same names in part."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        "gemma3",
+        text_config={**SIZES, "vocab_size": 258, "head_dim": 8, "sliding_window": 8, "num_key_value_heads": 2},
+        vision_config={**_TOWER, "image_size": 28, "patch_size": 7}, mm_tokens_per_image=4,
+    )  # fmt: skip
+    return AutoModelForCausalLM.from_config(config).eval()
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "v_proj"]])
+def test_only_layers_that_a_text_reaches_get_an_adapter_and_plain_peft_agrees(targets: Any, tmp_path: Path) -> None:
+    model = add_proved_lora(seeing_model(), recipe.Lora(rank=2, targets=targets), 0, toy_samples(3, seed=1))
+    names = {name.partition(".lora_")[0] for name in trainable(model)}
+    assert all(".language_model." in name for name in names)
+    assert len(names) == 2 * (7 if targets == "all-linear" else 2)
+    assert astray(seeing_model(), targets) == (0 if targets == "all-linear" else 2 * 2)
+    for weight in trainable(model).values():
+        weight.data.add_(torch.randn_like(weight), alpha=0.1)
+    samples = toy_samples(4)
+    expected = [float(sum(token_nats(model, [sample]).nats.tolist())) for sample in samples]
+    assert choose_path(model, "fast").name == "fast"
+    nats, owner, _ = token_nats(model, samples)
+    nats.sum().backward()
+    assert [float(nats[owner == n].sum()) for n in range(4)] == pytest.approx(expected, rel=1e-5)
+    assert all(weight.grad.abs().max() > 0 for weight in trainable(model).values())
+    save_adapter(model, tmp_path)
+    plain = PeftModel.from_pretrained(seeing_model(), tmp_path).eval()
+    tokens = torch.arange(3, 40)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(plain(input_ids=tokens).logits, model(input_ids=tokens).logits, rtol=1e-4, atol=1e-5)
+
+
+def test_a_name_that_only_the_tower_has_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"lora\.targets = \['fc1'\]: no text reaches model\.vision_tower"):
+        add_lora(seeing_model(), recipe.Lora(rank=2, targets=["fc1"]), 0)
+
+
+def test_the_settings_of_the_text_are_those_that_count() -> None:
+    model = seeing_model()
+    assert longest_input(model.config, recipe.Model(max_length=4096)) == SIZES["max_position_embeddings"]
+    stack = layer_stack(model)
+    assert stack is not None and stack.name == "model.language_model.layers"
+    model = add_lora(model, recipe.Lora(rank=2, top_layers=1), 0)
+    assert {name.partition(".layers.")[2][0] for name in trainable(model)} == {"1"}
+
+
+def test_layers_of_experts_that_a_text_did_not_ask_are_reached_all_the_same() -> None:
+    class Experts(torch.nn.Module):
+        """A list of layers of which a text asks the first, as mixtures of experts have."""
+
+        def __init__(self, inner: Any) -> None:
+            super().__init__()
+            self.experts = torch.nn.ModuleList([inner, torch.nn.Linear(32, 32), torch.nn.Linear(32, 32)])
+            self.idle = torch.nn.Linear(32, 32)
+
+        def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+            return self.experts[0](hidden)
+
+    model = toy_model()
+    model.model.layers[0].mlp = Experts(model.model.layers[0].mlp)
+    assert unreached(model) == {"model.layers.0.mlp.idle"}

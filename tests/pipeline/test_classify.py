@@ -1,6 +1,7 @@
 """A whole run on labelled texts: what the files say is true, and every key of labels has an effect."""
 
 import hashlib
+import json
 import random
 import shutil
 import signal
@@ -12,19 +13,21 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
 from scipy.stats import binomtest
 from sklearn import metrics
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, DistilBertConfig
 
-from tailora.errors import RecipeError, RunError
+from tailora.errors import DataError, ModelError, RecipeError, RunError
 from tailora.pipeline import evaluate, prepare, run, train
+from tailora.pipeline.outside import evaluate_adapter, evaluate_on, lines_about, recipe_of_adapter, recipe_on
 from tailora.pipeline.prepare import count_tokens, seen_by_model
 from tailora.pipeline.words import headline, training_lines
 from tailora.recipe import Recipe, describe_recipe
 from tests.processes import JOURNAL, await_lines, lines_in, start_tailora
 from tests.rows import read, write
-from tests.toys import save_toy
+from tests.toys import save_toy, toy_tokenizer
 
 MakeRecipe = Callable[..., Recipe]
 ADAPTER, PREPARED = "train/adapter/adapter_model.safetensors", "prepare/train.jsonl"
@@ -262,3 +265,115 @@ def test_another_metric_may_decide(make: MakeRecipe, tmp_path: Path) -> None:
     assert comparison["primary"] == "macro F1"
     with pytest.raises(RecipeError, match="macro F1"):
         evaluate(make(**{"evaluate.primary": "macroF1"}), tmp_path / "other")
+
+
+# Adapters made elsewhere, and other texts.
+
+
+@pytest.fixture(scope="module")
+def course(place: Path) -> Path:
+    """Return a DistilBERT with an adapter as courses make it: rank 8 on q_lin and v_lin, the head saved whole."""
+    torch.manual_seed(0)
+    sizes = {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 4, "max_position_embeddings": 128}
+    config = DistilBertConfig(vocab_size=258, pad_token_id=257, **sizes)
+    AutoModel.from_config(config).save_pretrained(place / "bert")
+    toy_tokenizer().save_pretrained(place / "bert")
+    base = AutoModelForSequenceClassification.from_pretrained(place / "bert", num_labels=3, dtype=torch.float32)
+    settings = LoraConfig(task_type="SEQ_CLS", r=8, lora_alpha=16, lora_dropout=0.1, target_modules=["q_lin", "v_lin"])
+    model = get_peft_model(base, settings)
+    optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], lr=0.02)
+    rows, order = read(place / "texts.jsonl"), list(WORDS)  # the order of a data set, not of the alphabet
+    tokens = [torch.tensor([toy_tokenizer()(row["text"]).input_ids]) for row in rows]
+    for step in range(60):
+        loss = model(input_ids=tokens[step], labels=torch.tensor([order.index(rows[step]["label"])])).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.eval().save_pretrained(place / "course")
+    return place / "course"
+
+
+def labels_by_peft(place: Path, rows: list[Any]) -> list[str]:
+    """Return the label of each text by transformers and PEFT alone."""
+    base = AutoModelForSequenceClassification.from_pretrained(place / "bert", num_labels=3, dtype=torch.float32)
+    model = PeftModel.from_pretrained(base, place / "course").eval()
+    found = []
+    for row in rows:
+        tokens = torch.tensor([toy_tokenizer()(row["prompt"][0]["content"]).input_ids])
+        with torch.no_grad():
+            found.append(list(WORDS)[int(model(input_ids=tokens).logits.argmax())])
+    return found
+
+
+def test_a_classifier_made_elsewhere_is_compared_with_its_base(course: Path, place: Path, tmp_path: Path) -> None:
+    texts, names = str(place / "texts.jsonl"), json.dumps(list(WORDS))
+    asked = recipe_of_adapter(
+        course, str(place / "bert"), texts, "course", [f"data.labels={names}", "data.label=label"]
+    )
+    assert asked.task == "classify"
+    comparison, done = evaluate_adapter(asked, course, tmp_path)
+    predictions = read(done.folder / "evaluate/tuned/predictions.jsonl")
+    rows = {row["id"]: row for row in read(done.folder / "prepare/test.jsonl")}
+    expected = labels_by_peft(place, [rows[row["id"]] for row in predictions])
+    assert [row["output"] for row in predictions] == expected and len(set(expected)) > 1
+    accuracy = next(entry for entry in comparison["metrics"] if entry["metric"] == "accuracy")
+    right = [label == rows[row["id"]]["answer"] for label, row in zip(expected, predictions, strict=True)]
+    assert accuracy["tuned"] == pytest.approx(sum(right) / len(right))
+    assert comparison["baselines"] == [] and comparison["clean"]["rows"] is None
+    assert f"labels in the order of the adapter: {', '.join(WORDS)}" in lines_about(done)
+    assert headline(comparison)
+
+
+def test_labels_of_an_adapter_that_names_none_are_numbers_or_must_be_listed(
+    course: Path, place: Path, tmp_path: Path
+) -> None:
+    texts, base = str(place / "texts.jsonl"), str(place / "bert")
+
+    def asked(name: str, *overrides: str) -> Recipe:
+        return recipe_of_adapter(course, base, texts, name, overrides)
+
+    with pytest.raises(DataError, match=r"does not name its 3 labels.*'Business'.*data\.labels="):
+        evaluate_adapter(asked("a", "data.label=label"), course, tmp_path)
+    with pytest.raises(RecipeError, match=r"tells 3 labels apart, and 2 are named: one, two"):
+        evaluate_adapter(asked("b", 'data.labels=["one", "two"]'), course, tmp_path)
+    _, done = evaluate_adapter(asked("c", "data.label=even"), course, tmp_path)
+    assert {row["reference"] for row in read(done.folder / "evaluate/tuned/predictions.jsonl")} == {"0", "1"}
+
+
+def test_a_head_that_nobody_brings_is_refused(course: Path, place: Path, tmp_path: Path) -> None:
+    adapter = shutil.copytree(course, tmp_path / "headless")
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    kept = {name: tensor for name, tensor in tensors.items() if ".classifier." not in name}
+    asked = ['data.labels=["World", "Sports", "Business"]']
+    save_file({name: tensor for name, tensor in kept.items() if "lora_" in name}, adapter / "adapter_model.safetensors")
+    with pytest.raises(ModelError, match="classifier without its head"):
+        evaluate_adapter(
+            recipe_of_adapter(adapter, str(place / "bert"), str(place / "texts.jsonl"), "x", asked), adapter, tmp_path
+        )
+    # What PEFT 0.21 saves by itself has `pre_classifier` too, whose name ends alike; an adapter may have less.
+    config = read(adapter / "adapter_config.json")
+    (adapter / "adapter_config.json").write_text(json.dumps(config | {"modules_to_save": None}))
+    save_file(
+        {name: tensor for name, tensor in tensors.items() if "pre_classifier" not in name},
+        adapter / "adapter_model.safetensors",
+    )
+    with pytest.raises(ModelError, match=r"neither it nor .* brings the layer pre_classifier"):
+        evaluate_adapter(
+            recipe_of_adapter(adapter, str(place / "bert"), str(place / "texts.jsonl"), "y", asked), adapter, tmp_path
+        )
+
+
+def test_the_classifier_of_a_run_labels_other_texts_beside_its_baselines(
+    trained: Path, make: MakeRecipe, place: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(trained, tmp_path / "texts")
+    write_texts(tmp_path / "more.jsonl", 120)
+    comparison, done = evaluate_on(folder, recipe_on(make(), str(tmp_path / "more.jsonl")))
+    assert [entry["name"] for entry in comparison["baselines"]] == ["majority", "tf-idf", "probe"]
+    assert comparison["names"] == ["Business", "Sports", "World"]
+    assert any(row.get("leaks") for row in read(done.folder / "prepare/test.jsonl"))  # ninety are those of the run
+    again, _ = evaluate_on(folder, recipe_on(make(), str(tmp_path / "more.jsonl")))
+    assert again == comparison
+    write(tmp_path / "strange.jsonl", [{"text": "a w1 b", "label": "Weather"}, {"text": "b w2 c", "label": "Sports"}])
+    with pytest.raises(DataError, match=r"'Weather' is not among data\.labels"):
+        evaluate_on(folder, recipe_on(make(), str(tmp_path / "strange.jsonl")))

@@ -419,7 +419,8 @@ def test_what_is_no_adapter_for_answers_is_said_before_a_model_is_loaded(
             evaluate_adapter(recipe_of_adapter(folder, base, rows), folder, tmp_path / "runs")
         return str(error.value)
 
-    assert "for the task SEQ_CLS" in refused(task_type="SEQ_CLS")
+    assert "for the task TOKEN_CLS" in refused(task_type="TOKEN_CLS")
+    assert "classifier without its head" in refused(task_type="SEQ_CLS")
     assert "prompt tuning" in refused(peft_type="PREFIX_TUNING", num_virtual_tokens=4)
     nameless = tmp_path / "nameless"
     shutil.copytree(foreign, nameless)

@@ -38,7 +38,7 @@ _PARTS: dict[type, Callable[[Any], Any]] = {
     frozenset: lambda value: frozenset(frozenset.__iter__(value)),
     dict: lambda value: dict(dict.items(value)),
 }
-_VIEWS = (type({}.keys()), type({}.items()))
+_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.items()))
 _EXACT = ("Fraction", "Decimal")
 # What runs a text, by mode; taken here for the same reason.
 _COMPILE: Callable[..., Any] = compile
@@ -174,7 +174,7 @@ def as_plain(value: Any, depth: int = _DEEPEST) -> Any:
         return kind(dict(pairs)) if kind is not defaultdict else defaultdict(None, pairs)
     for base, parts in _PARTS.items():
         if isinstance(value, base) and kind.__eq__ is base.__eq__:
-            inside = value if kind is base else parts(value)
+            inside: Any = value if kind is base else parts(value)
             return (
                 base(as_plain(part, depth - 1) for part in inside)
                 if base in (list, *_GROUPS)

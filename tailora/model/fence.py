@@ -1,0 +1,36 @@
+"""One fence around what libraries raise while they load, adapt, probe or decode a user's model."""
+
+import contextlib
+from collections.abc import Iterator
+
+from tailora.errors import ModelError, TailoraError
+
+_MOST_SHOWN = 300  # characters of an error
+
+
+@contextlib.contextmanager
+def fenced(what: str, remedy: str) -> Iterator[None]:
+    """Turn whatever a library raises within the block into one paragraph: `what` failed, the error, and the `remedy`.
+
+    Errors of ours pass, and so does a lack of memory, which callers answer with smaller passes.
+    """
+    try:
+        yield
+    except (TailoraError, MemoryError):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise ModelError(f"{what}: {first_line(error)}. {remedy.rstrip('.')}.") from error
+
+
+def first_line(error: BaseException) -> str:
+    """Return the beginning of an error's message on one line, or its kind where it has none, without the full stop."""
+    return " ".join(str(error).split())[:_MOST_SHOWN].rstrip(" .:") or type(error).__name__
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether memory was lacking: on a processor, under limits such as `ulimit -v`, that error has no class."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
