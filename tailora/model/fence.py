@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
+from tailora import files
 from tailora.errors import ModelError, TailoraError
 
 _MOST_SHOWN = 300  # characters of an error
@@ -12,14 +13,15 @@ _MOST_SHOWN = 300  # characters of an error
 def fenced(what: str, remedy: str) -> Iterator[None]:
     """Turn whatever a library raises within the block into one paragraph: `what` failed, the error, and the `remedy`.
 
-    Errors of ours pass, and so does a lack of memory, which callers answer with smaller passes.
+    Errors of ours pass, and so does a lack of room: callers answer one of memory with smaller passes, and one on disk
+    has a message of its own.
     """
     try:
         yield
     except (TailoraError, MemoryError):
         raise
     except Exception as error:
-        if is_out_of_memory(error):
+        if is_out_of_memory(error) or (isinstance(error, OSError) and files.lacks_space(error)):
             raise
         raise ModelError(f"{what}: {first_line(error)}. {remedy.rstrip('.')}.") from error
 

@@ -5,14 +5,13 @@ word: scaled rotary embeddings, head sizes, soft caps, pre-tokenizers. So each k
 here, or known to say nothing about what the model computes, or the file is refused.
 """
 
-import contextlib
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tailora import files
 from tailora.errors import ModelError
+from tailora.model.fence import fenced
 from tailora.run import progress
 
 if TYPE_CHECKING:
@@ -112,7 +111,8 @@ def convert(path: Path, folder: Path) -> None:
 
     from tailora.model.load import quiet_transformers
 
-    with _explained(path), quiet_transformers():
+    whole = f"Check that it was downloaded whole. Or: {_INSTEAD}"
+    with fenced(f"{path}: this GGUF file cannot be read", whole), quiet_transformers():
         file = _open(path)
         _refuse_the_unknown(file)
         settings = _config(file)
@@ -123,20 +123,6 @@ def convert(path: Path, folder: Path) -> None:
         GenerationConfig(bos_token_id=config.bos_token_id, eos_token_id=_end_tokens(file)).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         files.write_json(folder / ORIGIN, _origin(file))
-
-
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn whatever the readers raise on a damaged or unknown file into one paragraph."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, ModelError) or (isinstance(error, OSError) and files.lacks_space(error)):
-            raise
-        said = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ModelError(
-            f"{path}: this GGUF file cannot be read: {said}. Check that it was downloaded whole. Or: {_INSTEAD}"
-        ) from error
 
 
 def _open(path: Path) -> _File:

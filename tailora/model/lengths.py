@@ -17,6 +17,8 @@ def borders(model: Any) -> list[int]:
 
     LongRoPE has one (Ding et al. 2024, section 3.3): its short factors hold up to the length of the first pretraining.
     """
+    if not hasattr(model, "config"):  # no transformer
+        return []
     config = model.config.get_text_config()
     declared = getattr(config, "original_max_position_embeddings", None)
     found = {

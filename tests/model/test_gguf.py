@@ -1,7 +1,6 @@
 """A GGUF file gives the model that was written into it, token by token as llama.cpp reads it, or is refused."""
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     Gemma2Config,
@@ -21,6 +21,7 @@ from transformers import (
     Qwen3Config,
 )
 
+import tailora.model.gguf
 from tailora import files
 from tailora.errors import ModelError
 from tailora.model.gguf import ORIGIN, convert
@@ -120,8 +121,7 @@ def test_every_text_has_the_tokens_that_llama_cpp_gives_it(pre: str, tmp_path: P
 
 @has_llama_cpp
 @pytest.mark.skipif(not PIECES.exists(), reason="needs the shared tokenizers")
-@pytest.mark.parametrize("name", ["llama", "phi3"])
-@pytest.mark.parametrize("prefix", [True, False])
+@pytest.mark.parametrize(("name", "prefix"), [("phi3", True), ("llama", False)])
 def test_every_text_has_the_tokens_of_llama_cpp_with_sentencepiece_too(name: str, prefix: bool, tmp_path: Path) -> None:
     config, settings = FAMILIES[name]
     model = toy(config, vocab_size=32_000, **settings)
@@ -146,26 +146,30 @@ def test_blocks_are_dequantized_as_the_gguf_library_does_and_it_is_said(kind: st
     assert files.read_json(folder / ORIGIN)["dequantized_from"] == kind
 
 
+def configuration(path: Path) -> Any:
+    """Return what a conversion of the file would write as its configuration."""
+    file = tailora.model.gguf._open(path)
+    tailora.model.gguf._refuse_the_unknown(file)
+    return AutoConfig.for_model(**tailora.model.gguf._config(file)).to_dict()
+
+
 def test_all_that_a_file_says_of_its_model_is_used_or_refused(tmp_path: Path) -> None:
     _, path = written("qwen3", tmp_path)
-    reader = gguf.GGUFReader(path)
-    said = {key: field for key, field in reader.fields.items() if key.startswith("qwen3.")}
-    before = json.loads((converted(path) / "config.json").read_text())
-    silent = []
-    for number, (key, field) in enumerate(said.items()):
-        value = field.contents()
-        changed = tmp_path / f"{number}.gguf"
-        changed.write_bytes(path.read_bytes())
-        edit = gguf.GGUFReader(changed, "r+")
-        edit.fields[key].parts[edit.fields[key].data[0]][0] = value * 2
+    said = [key for key in gguf.GGUFReader(path).fields if key.startswith("qwen3.")]
+    before, silent = configuration(path), []
+    for key in said:
+        edit = gguf.GGUFReader(path, "r+")
+        held = edit.fields[key].parts[edit.fields[key].data[0]]
+        held[0] *= 2
         edit.data.flush()
         try:
-            after = json.loads((converted(changed) / "config.json").read_text())
+            if configuration(path) == before:
+                silent.append(key)
         except ModelError:
-            continue
-        if after == before:
-            silent.append(key)
-    assert silent == ["qwen3.vocab_size"]  # the list of tokens says it
+            pass
+        held[0] //= 2
+        edit.data.flush()
+    assert len(said) > 10 and silent == ["qwen3.vocab_size"]  # the list of tokens says it
 
 
 @pytest.mark.parametrize(
