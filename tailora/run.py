@@ -37,6 +37,9 @@ NEUTRAL = ("train.save_minutes", "train.trackers", "train.processes", "train.mem
 
 RUNS = Path("runs")
 
+# What asks for a stop; a signal that the shell has made to be ignored, as nohup does, stays ignored.
+_STOPS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
+
 
 @dataclass
 class Stage:
@@ -287,9 +290,13 @@ def tell(verb: str, line: str) -> None:
     logging.getLogger(f"tailora.{verb}").info(line)
 
 
+def _is_ignored(number: int) -> bool:
+    return number not in (signal.SIGINT, signal.SIGTERM) and signal.getsignal(number) == signal.SIG_IGN
+
+
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], int | None]]:
-    """Catch the first SIGINT or SIGTERM, so that work can be saved; the second ends the process at once.
+    """Catch the first SIGINT, SIGTERM or SIGHUP, so that work can be saved; the second ends the process at once.
 
     Yields a function that returns the signal that came, or None. Only the main thread can be asked.
     """
@@ -297,11 +304,11 @@ def stop_requests() -> Iterator[Callable[[], int | None]]:
 
     def remember(number: int, frame: FrameType | None) -> None:
         came.append(number)
-        for each in watched:
+        for each in before:
             signal.signal(each, signal.SIG_DFL)
 
-    watched = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, remember) for number in watched}
+    watched = _STOPS if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, remember) for number in watched if not _is_ignored(number)}
     try:
         yield lambda: came[0] if came else None
     finally:

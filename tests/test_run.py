@@ -198,7 +198,7 @@ def test_only_one_process_writes_a_run_and_death_frees_it(tmp_path: Path) -> Non
     assert done(run) == ["prepare", "train"]
 
 
-@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_is_a_request_and_the_second_ends_at_once(
     first: signal.Signals, second: signal.Signals
@@ -441,3 +441,17 @@ def test_who_needs_the_rows_alone_is_not_stopped_by_what_came_after_and_changes_
     assert before == ((run.folder / "recipe.toml").read_bytes(), (run.folder / "run.json").read_bytes())
     with pytest.raises(RunError, match=r"evaluate\.rows"):
         Run.open(changed, tmp_path)
+
+
+def test_a_closed_terminal_does_not_stop_what_was_started_to_outlive_it() -> None:
+    code = STOP_TWICE.replace(
+        "import sys, time", "import signal, sys, time; signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.2)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert int(process.stdout.readline()) == signal.SIGTERM
+        process.kill()

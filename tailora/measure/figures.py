@@ -8,10 +8,12 @@ are drawn as they are, never as formulas.
 import csv
 import io
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tailora.errors import plain
 from tailora.files import checked_name, write_bytes, write_text
 
 if TYPE_CHECKING:
@@ -300,7 +302,13 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
+_FORMULA = ("=", "+", "-", "@")
+
+
 def _cell(value: object) -> object:
-    # Spreadsheets run text that begins like this as a formula; tab and return are skipped by them before they
-    # look.
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    if not isinstance(value, str):
+        return value
+    text = plain(value)
+    # Spreadsheets run text that begins so as a formula; they skip blanks and line ends, and fold wide signs to narrow.
+    begin = unicodedata.normalize("NFKC", text).lstrip()[:1]
+    return f"'{text}" if begin in _FORMULA or text[:1] in "\t\r\n" else text

@@ -7,7 +7,7 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 from tailora import files, machine
-from tailora.errors import ModelError, RunError
+from tailora.errors import ModelError, RunError, plain
 from tailora.files import Row
 from tailora.model.devices import Devices, check_launch, dismiss, joined, shard, weights_here
 from tailora.pipeline.prepare import prepare
@@ -104,6 +104,7 @@ def _train(run: Run, splits: Splits, stage: Stage, group: Devices) -> None:
         )
     files.write_jsonl(stage.folder / "lengths.jsonl", map(_length, samples["train"]))
     _save_adapter(model, tokenizer, stage)
+    _name_base(stage.folder / "adapter" / "adapter_config.json", recipe.model.base)
     files.write_text(stage.folder / "adapter" / "README.md", _model_card(recipe, stage.facts))
 
 
@@ -243,6 +244,12 @@ def _save_adapter(model: Any, tokenizer: Any, stage: Stage) -> None:
     files.write_json(folder / "tailora.json", stage.facts["fingerprints"] | labels)
 
 
+def _name_base(config: Path, base: str) -> None:
+    """Write what the recipe calls the base, where PEFT wrote the folder that it was loaded from on this machine."""
+    if config.is_file():
+        files.write_json(config, files.read_json(config) | {"base_model_name_or_path": base})
+
+
 def _keep_prefix(model: Any, samples: list[Sample], stage: Stage) -> None:
     from tailora.model.prefix import keep_prefix
 
@@ -279,8 +286,8 @@ base_model: {json.dumps(recipe.model.base, ensure_ascii=False)}
 
 # {recipe.name}
 
-{_what(recipe)} for `{recipe.model.base}`, trained with tailora
-on `{recipe.data.shown()}`: {learned} an epoch,
+{_what(recipe)} for {_inline(recipe.model.base)}, trained with tailora
+on {_inline(recipe.data.shown())}: {learned} an epoch,
 {fitted["epochs"]} epochs, peak learning rate {facts["lr"]:g}. The weights of epoch
 {fitted["best_epoch"]} were kept:
 validation loss {fitted["best_val_loss"]:.4f} nats per {"row" if classifies else "token"},
@@ -300,6 +307,11 @@ The trained head is saved with the adapter. Its labels, in order, are `labels` i
     base.config.pad_token_id = tokenizer.pad_token_id
     model = PeftModel.from_pretrained(base, "<this folder>")
 """
+
+
+def _inline(text: str) -> str:
+    """Return a name as code in Markdown, on one line and without what would end it."""
+    return f"`{' '.join(plain(text).split()).replace('`', chr(39))}`"
 
 
 def _what(recipe: Recipe) -> str:
