@@ -192,12 +192,21 @@ def whole_folder(path: Path) -> Iterator[Path]:
     sync(path.parent)
 
 
+def hash_of_weights(folder: Path) -> str:
+    """Return a hash of the weights in `folder` and of what says how they are used."""
+    parts = [*folder.glob("*.safetensors"), *folder.glob("*config.json")]
+    return fingerprint(*(f"{path.name} {sha256(path)}" for path in sorted(parts)))
+
+
 def damage(folder: Path) -> str | None:
     """Say what is wrong with a folder made by `whole_folder`, or return None when each file is as it was written."""
     try:
         manifest = read_json(folder / MANIFEST)
     except RunError:
         return f"{MANIFEST} is missing or damaged"
+    held = {file.name for file in folder.iterdir()} - {MANIFEST}
+    if not isinstance(manifest, dict) or not manifest or held - manifest.keys():
+        return f"{MANIFEST} does not list all files"
     for name, digest in manifest.items():
         if not (folder / name).is_file():
             return f"{name} is missing"

@@ -163,3 +163,12 @@ def test_fingerprints_are_equal_only_for_equal_parts(one: list[str], other: list
 
 def test_parts_of_a_fingerprint_cannot_run_into_each_other() -> None:
     assert files.fingerprint("ab", "c") != files.fingerprint("a", "bc") != files.fingerprint("a", "b", "c")
+
+
+def test_a_manifest_that_does_not_list_all_files_is_not_believed(tmp_path: Path) -> None:
+    with files.whole_folder(tmp_path / "whole") as folder:
+        (folder / "a").write_text("a")
+    assert files.damage(tmp_path / "whole") is None
+    for content in ("{}", "[]", "null", '{"b": "x"}'):
+        (tmp_path / "whole" / files.MANIFEST).write_text(content)
+        assert files.damage(tmp_path / "whole") is not None

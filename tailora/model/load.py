@@ -5,7 +5,7 @@ import functools
 import hashlib
 import inspect
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,18 +43,33 @@ def load_base(settings: recipe.Model) -> Any:
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     with explained(settings.base), quiet_transformers():
-        model = AutoModelForCausalLM.from_pretrained(
+        model, loading = AutoModelForCausalLM.from_pretrained(
             locate_base(settings.base),
             dtype=torch.float32,
             trust_remote_code=settings.trust_remote_code,
             use_safetensors=True,
+            output_loading_info=True,
             **loading_settings(settings, frozen_dtype(settings)),
         )
+    _refuse_incomplete(settings.base, loading)
     keep_gradients(model)
     _leave_file(model)
     # Decoding is ours to choose: of a model's own settings only its end tokens stay.
     model.generation_config = GenerationConfig(eos_token_id=model.generation_config.eos_token_id)
     return model.to(machine.device()).eval()
+
+
+def _refuse_incomplete(base: str, loading: Mapping[str, Any]) -> None:
+    """Raise ModelError when the files lack weights, which transformers replaces by random numbers."""
+    missing = sorted(loading["missing_keys"])
+    mismatched = sorted(entry[0] for entry in loading["mismatched_keys"])
+    if missing or mismatched:
+        faults = [f"{len(missing):,} are missing (the first is {missing[0]})"] if missing else []
+        faults += [f"{len(mismatched):,} have another shape (the first is {mismatched[0]})"] if mismatched else []
+        raise ModelError(
+            f"{base}: its weights are not whole: {' and '.join(faults)}. transformers would put random numbers in "
+            "their place. Fetch the model again, or choose another base model."
+        )
 
 
 def _leave_file(model: Any) -> None:

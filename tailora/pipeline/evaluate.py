@@ -22,7 +22,6 @@ from tailora.pipeline.variants import (
     BASE,
     TUNED,
     Variants,
-    hash_of_adapter,
     hashes_of_own,
     load_variants,
     without_own_metrics,
@@ -88,11 +87,12 @@ def compare_variants(run: Run, adapter: Path, *, leaks_known: bool = True, harne
     With a `harness`, it asks them. Without `leaks_known` no row has been looked for in what the adapter was trained on,
     so none is called clean.
     """
+    _refuse_changed_adapter(run, adapter)
     with run.stage("evaluate", resume=True) as stage:
         own = hashes_of_own(run.recipe)
         stage.made_from |= {
             "tailora": machine.version("tailora"),
-            "adapter": hash_of_adapter(adapter),
+            "adapter": files.hash_of_weights(adapter),
             "test rows": files.sha256(run.folder / "prepare" / "test.jsonl"),
             "prompts of evaluate.prompts": own["prompts"],
         }
@@ -108,6 +108,18 @@ def compare_variants(run: Run, adapter: Path, *, leaks_known: bool = True, harne
             comparison["clean"]["rows"] = None
         files.write_json(stage.folder / "comparison.json", comparison)
         stage.facts["verdict"] = comparison["verdict"]
+
+
+def _refuse_changed_adapter(run: Run, adapter: Path) -> None:
+    """Raise RunError when what a finished training has saved is not what it saved: a file was changed or damaged."""
+    if adapter != run.folder / "train" / "adapter" or not run.is_done("train"):
+        return
+    saved = run.facts("train").get("adapter")  # trainings of earlier versions did not record it
+    if saved not in (None, files.hash_of_weights(adapter)):
+        raise RunError(
+            f"{adapter} is not what training has saved there: a file was changed or damaged since. Copy it back from "
+            "where the run came from, or train again with `tailora train <recipe> --fresh`."
+        )
 
 
 def _compare_answers(run: Run, adapter: Path, stage: Stage) -> Row:

@@ -14,7 +14,6 @@ from tailora import files
 from tailora.errors import DataError, RecipeError, RunError
 from tailora.files import Row, RowFile
 from tailora.pipeline.evaluate import compare_variants, read_comparison
-from tailora.pipeline.variants import hash_of_adapter
 from tailora.recipe import Data, Recipe, parse_recipe
 from tailora.run import RUNS, Run, Stage
 from tailora.tasks import read_labels
@@ -176,7 +175,7 @@ def _evaluate(recipe: Recipe, root: Path, adapter: Path, known: _Known, fresh: b
     run = Run.open(recipe, root, fresh=fresh)
     if fresh:
         run.forget("prepare")
-    made_from = {"rows": source.sha256(), "adapter": hash_of_adapter(adapter)}
+    made_from = {"rows": source.sha256(), "adapter": files.hash_of_weights(adapter)}
     with run.lock():
         if not run.is_done("prepare"):
             with run.stage("prepare") as stage:

@@ -106,6 +106,7 @@ def _train(run: Run, splits: Splits, stage: Stage, group: Devices) -> None:
     _save_adapter(model, tokenizer, stage)
     _name_base(stage.folder / "adapter" / "adapter_config.json", recipe.model.base)
     files.write_text(stage.folder / "adapter" / "README.md", _model_card(recipe, stage.facts))
+    stage.facts["adapter"] = files.hash_of_weights(stage.folder / "adapter")
 
 
 class Ready(NamedTuple):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from tailora import files, machine
 from tailora.errors import RunError
-from tailora.files import fingerprint
 from tailora.pipeline.journal import Journal
 from tailora.recipe import Evaluate, Recipe
 from tailora.run import Run, Stage, day_of
@@ -112,12 +111,6 @@ def _check_origin(run: Run, adapter: Path, prints: dict[str, str]) -> None:
                 f"{run.folder}: the adapter was trained with another {'base model' if what == 'base' else 'template'} "
                 f"({made[what]}, now {now}). Train again with --fresh, or restore the base it was trained on."
             )
-
-
-def hash_of_adapter(folder: Path) -> str:
-    """Return a hash of the weights in `folder` and of what says how they are used."""
-    parts = [*folder.glob("*.safetensors"), *folder.glob("*config.json")]
-    return fingerprint(*(f"{path.name} {files.sha256(path)}" for path in sorted(parts)))
 
 
 def hashes_of_own(recipe: Recipe) -> dict[str, str | None]:

@@ -19,9 +19,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from tailora.errors import DataError, ModelError, RecipeError, RunError
+from tailora.model.load import load_base
 from tailora.pipeline import evaluate
 from tailora.pipeline.outside import evaluate_adapter, evaluate_on, lines_about, recipe_of_adapter, recipe_on
 from tailora.pipeline.words import headline
+from tailora.recipe import Model as ModelSettings
 from tailora.recipe import Recipe, describe_recipe
 from tests.processes import JOURNAL, await_lines, lines_in, start_tailora
 from tests.rows import read, write
@@ -484,3 +486,26 @@ def test_keys_without_effect_on_other_rows_are_refused_and_prompts_are_asked_whe
     assert recipe_on(asked, "rows.jsonl").evaluate.prompts == []
     words = ['evaluate.prompts=["Hello"]', "model.max_length=64", "train.path=padded", "name=other"]
     assert recipe_on(asked, "rows.jsonl", None, words).evaluate.prompts == ["Hello"]
+
+
+def test_an_adapter_that_was_changed_after_training_is_refused(
+    finished: Path, make_recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / finished.name))
+    shutil.rmtree(folder / "evaluate")
+    shutil.rmtree(folder / "report", ignore_errors=True)
+    weights = folder / "train/adapter/adapter_model.safetensors"
+    flipped = bytearray(weights.read_bytes())
+    flipped[-9] ^= 1
+    weights.write_bytes(flipped)
+    with pytest.raises(RunError, match="is not what training has saved there"):
+        evaluate(make_recipe(), tmp_path)
+
+
+def test_a_base_that_lacks_a_weight_is_refused_and_not_completed(tmp_path: Path) -> None:
+    folder = save_toy(tmp_path / "base")
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"1 are missing \(the first is model\.layers\.1\.mlp\.up_proj\.weight\)"):
+        load_base(ModelSettings(base=str(folder)))
