@@ -479,3 +479,13 @@ def test_equal_values_of_one_type_of_the_standard_library_pass_as_asserts(expres
     )
     assert run_tests(code, [f"assert f(0) == {expression}"]).status == "passed"
     assert run_tests(code, [f"assert [f(0)] == [{expression}]"]).status == "passed"
+
+
+def test_twenty_threads_fit_into_the_usual_memory_limit():
+    code = (
+        "import threading, time\nfound = []\n"
+        "def work():\n    found.append(len([bytearray(1000) for _ in range(100)]))\n    time.sleep(0.1)\n"
+        "def f(x):\n    threads = [threading.Thread(target=work) for _ in range(x)]\n"
+        "    [thread.start() for thread in threads]\n    [thread.join() for thread in threads]\n    return len(found)"
+    )
+    assert run_tests(code, [{"input": "f(20)", "expected": 20}], memory_bytes=512 << 20).status == "passed"

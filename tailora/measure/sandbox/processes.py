@@ -235,7 +235,8 @@ def worker_command(settings: dict[str, Any]) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    environment = {"PYTHONHASHSEED": "0"}
+    # glibc reserves 64 MiB of addresses for each thread that allocates, which would use up a program's memory limit.
+    environment = {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"}
     if "LD_LIBRARY_PATH" in os.environ:  # an interpreter with a shared libpython may not start without it
         environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
     return environment

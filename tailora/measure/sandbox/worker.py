@@ -4,6 +4,7 @@ This text follows that of `jail` in the source of the child process, which has n
 Only plain values travel, written as JSON; `encode` and `decode` add what JSON lacks.
 """
 
+import _thread
 import gc
 import json
 import mmap
@@ -26,6 +27,7 @@ _COMMON = ("bisect", "collections", "dataclasses", "datetime", "functools", "hea
 _GROUPS: dict[type, str] = {tuple: "tuple", set: "set", frozenset: "frozenset"}
 _MAPPINGS: dict[type, str] = {dict: "dict", Counter: "Counter", OrderedDict: "OrderedDict", defaultdict: "defaultdict"}
 _DEEPEST = 100
+_STACK = 2 << 20  # bytes of a thread's stack: 8 MiB each, as usual, count against a program's memory limit
 # How the parts of a plain value are taken out of a subclass of it, past whatever the subclass has put in their place.
 _PARTS: dict[type, Callable[[Any], Any]] = {
     int: lambda value: int.__add__(value, 0),
@@ -51,6 +53,7 @@ def start_worker() -> NoReturn:
     """Run the one program that comes through standard input, or serve programs that come through a socket."""
     settings = json.loads(sys.argv.pop())
     os.environ.clear()
+    _thread.stack_size(_STACK)
     if "control" in settings:
         _serve(socket.socket(fileno=settings["control"]), settings["readable"])
     os.set_inheritable(settings["results"], False)
