@@ -27,7 +27,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write_questions(path: Path) -> str:
     kinds = ("sum", "product", "maximum", "minimum")
     rows = []
-    for number in range(40):
+    for number in range(24):
         kind, step = kinds[number % 4], number * 7 % 40
         rows.append(
             {
@@ -41,7 +41,7 @@ def write_questions(path: Path) -> str:
 def write_texts(path: Path) -> str:
     numbers = random.Random(0)
     rows = []
-    for number in range(80):
+    for number in range(60):
         label = ("Sports", "Business")[number % 2]
         rows.append({"text": " ".join(numbers.choices(WORDS[label], k=12)) + f" {number}", "label": label})
     return write(path, rows)
