@@ -13,7 +13,7 @@ from tailora.pipeline.evaluate import evaluate
 from tailora.pipeline.prepare import prepare
 from tailora.pipeline.report import report
 from tailora.pipeline.train import train
-from tailora.pipeline.words import format_value, headline
+from tailora.pipeline.words import format_value, verdict_line
 from tailora.recipe import Recipe, parse_recipe
 
 _WORDS = {
@@ -47,7 +47,7 @@ def _run(recipe: Recipe, root: Path) -> Iterator[tuple[str, str]]:
     for made in (page, root / recipe.name / "train" / "adapter" / "adapter_model.safetensors"):
         if not made.is_file() or not made.stat().st_size:
             raise RunError(f"the self-test of {recipe.task} left no {made.name}; tailora does not work here.")
-    first = headline(comparison)[0]
+    first = verdict_line(comparison)
     if comparison["verdict"] != "better":
         raise RunError(f"the self-test of {recipe.task} learned nothing: {first}; tailora does not work here.")
     yield recipe.task, first

@@ -300,7 +300,7 @@ def headline(comparison: Row) -> list[str]:
     losing.sort(key=lambda entry: -float(entry["accuracies"]["base"]))
     lines = [
         *map(_beside, losing),
-        _sentence(whole) + _besides(comparison, whole),
+        verdict_line(comparison),
         f"row by row: better on {whole['wins']:,}, worse on {whole['losses']:,}, equal on {whole['ties']:,}",
         f"judged by {comparison['primary']}: {comparison['chosen']}",
     ]
@@ -482,9 +482,21 @@ def _sentence(entry: Row) -> str:
     return f"{text} ({entry['warning']})" if entry["warning"] else text
 
 
+def verdict_line(comparison: Row) -> str:
+    """Return how tuned stands to base by the primary metric, and what speaks against it, as one sentence."""
+    whole = _decider(comparison)
+    return _sentence(whole) + _besides(comparison, whole)
+
+
+def _decider(comparison: Row) -> Row:
+    """Return the entry of the primary metric over all rows."""
+    entry: Row = next(e for e in comparison["metrics"] if e["metric"] == comparison["primary"] and e["by"] == "all")
+    return entry
+
+
 def contradicted(comparison: Row) -> bool:
     """Say whether something that a reader must know speaks against the verdict."""
-    whole = next(e for e in comparison["metrics"] if e["metric"] == comparison["primary"] and e["by"] == "all")
+    whole = _decider(comparison)
     loses = any(entry["accuracies"]["verdict"] == "worse" for entry in comparison.get("baselines", []))
     return loses or bool(_besides(comparison, whole))
 
