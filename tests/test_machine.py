@@ -109,7 +109,8 @@ def test_the_peak_of_a_process_is_its_own_and_not_that_of_who_started_it() -> No
 @pytest.mark.skipif(not machine.forget_peak(), reason="the system does not say what a process has held")
 def test_a_peak_that_is_forgotten_begins_anew_with_what_is_held() -> None:
     code = (
-        "import torch\nfrom tailora import machine\nheld = b'x' * 2**28\nbefore = machine.peak_memory_bytes()\ndel held\n"
+        "import torch\nfrom tailora import machine\n"
+        "held = b'x' * 2**28\nbefore = machine.peak_memory_bytes()\ndel held\n"
         "assert machine.forget_peak() and machine.peak_memory_bytes() < before - 2**27"
     )  # in a process of its own: one that keeps what it frees holds it still
     subprocess.run([sys.executable, "-c", code], check=True)

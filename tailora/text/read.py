@@ -181,7 +181,7 @@ def read_rows(source: Source | Path, notices: Notices | None = None) -> Iterator
     JSON arrays, JSONL and CSV are read as they come, in memory that does not depend on the size of the file.
 
     Raises:
-        DataError: at the end, with the first twenty problems of all files and how many more there are.
+        DataError: at the end, with the first twenty causes in all files, each with its count and three places.
     """
     source = Source(str(source), (source,)) if isinstance(source, Path) else source
     notices = Notices() if notices is None else notices

@@ -60,18 +60,46 @@ class Notices:
 
 @dataclass
 class Problems:
-    """What must be mended, collected so that it can be said at once: the first twenty, and how many more."""
+    """What must be mended, collected so that it can be said at once: one line a cause, with its count and three places.
 
-    first: list[str] = field(default_factory=list)
+    A message is "place: cause"; the first twenty causes are kept, and how many problems had another one.
+    """
+
+    causes: dict[str, list[str]] = field(default_factory=dict)
+    """The first three places of each cause, in the order in which they were met."""
+    counts: Counter[str] = field(default_factory=Counter)
     more: int = 0
 
     def add(self, *messages: str) -> None:
-        """Take in problems in the order in which they were met."""
-        room = _PROBLEMS - len(self.first)
-        self.first += messages[:room]
-        self.more += len(messages[room:])
+        """Take in problems."""
+        for message in messages:
+            place, cause = _place_and_cause(message)
+            if cause not in self.causes and len(self.causes) == _PROBLEMS:
+                self.more += 1
+                continue
+            places = self.causes.setdefault(cause, [])
+            self.counts[cause] += 1
+            if len(places) < _PLACES:
+                places.append(place)
 
     def refuse(self) -> None:
         """Raise DataError if there is any problem."""
-        if self.first:
-            raise DataError([*self.first, f"… and {self.more:,} more problems."] if self.more else self.first)
+        said = []
+        for cause, places in self.causes.items():
+            count = self.counts[cause]
+            where = (
+                places[0]
+                if count == 1
+                else f"{', '.join(places)}{' …' if count > len(places) else ''} ({count:,} times)"
+            )
+            said.append(f"{where}: {cause}" if where else cause)
+        if self.more:
+            said.append(f"… and {self.more:,} more problems of other kinds.")
+        if said:
+            raise DataError(said)
+
+
+def _place_and_cause(message: str) -> tuple[str, str]:
+    """Split a message behind its place, such as "rows.jsonl:3"; the place is empty where it begins with none."""
+    place, colon, cause = message.partition(": ")
+    return (place, cause) if colon and " " not in place else ("", message)

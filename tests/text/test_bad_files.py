@@ -248,12 +248,19 @@ def test_12_the_memory_for_reading_does_not_depend_on_the_size_of_the_file(tmp_p
 # Rows
 
 
-def test_13_every_broken_line_is_reported_up_to_twenty_with_its_place_and_text(tmp_path: Path) -> None:
+def test_13_a_cause_is_said_once_with_its_count_and_three_places_and_the_text_of_the_line(tmp_path: Path) -> None:
     content = LINE + '{"question": "a\x1b", "answer" "b"}\n' + LINE + '{"question": \n' * 30
     found = problems(saved(tmp_path / "rows.jsonl", content))
-    assert len(found) == 21 and found[-1] == "… and 11 more problems."
-    assert "rows.jsonl:2:" in found[0] and r"a\x1b" in found[0] and "\x1b" not in found[0]
-    assert all(f"rows.jsonl:{line}:" in message for line, message in enumerate(found[1:20], start=4))
+    assert len(found) == 2 and "rows.jsonl:2:" in found[0] and r"a\x1b" in found[0] and "\x1b" not in found[0]
+    assert "(30 times)" in found[1] and found[1].count("rows.jsonl:") == 3
+    assert all(f"rows.jsonl:{line}:" in found[1] for line in (4, 5, 6))
+
+
+def test_twenty_causes_are_said_and_the_others_counted(tmp_path: Path) -> None:
+    content = "".join(f'{{"question": "q", "answer": "a", "x{number}" 1}}\n' * 2 for number in range(23))
+    found = problems(saved(tmp_path / "rows.jsonl", LINE + content))
+    assert len(found) == 21 and found[-1] == "… and 6 more problems of other kinds."
+    assert all("(2 times)" in message for message in found[:20])
 
 
 def test_13_a_broken_first_line_does_not_hide_that_there_is_one_row_a_line(tmp_path: Path) -> None:
