@@ -18,6 +18,7 @@ from tailora.run import progress
 from tailora.tasks.base import Metric, with_primary
 from tailora.tasks.own import load_own, score_own
 from tailora.text.budget import Fitting, fit_rows
+from tailora.text.programs import STUB, completed
 from tailora.text.prompts import Prompts, Sample
 
 # Reference answers count as Python code when at least this share of them is.
@@ -209,8 +210,8 @@ class Generate:
         tests = [row.get("tests") or (_SMOKE_TEST if as_code else []) for row in rows]
         judged = [given if row.get("tests") else given[:1] for row, given in zip(rows, answers, strict=True)]
         codes = [
-            [metrics.extract_code(answer) for answer in (given if asked else [])]
-            for given, asked in zip(judged, tests, strict=True)
+            [completed(metrics.extract_code(answer), row.get(STUB)) for answer in (given if asked else [])]
+            for row, given, asked in zip(rows, judged, tests, strict=True)
         ]
         programs = {(i, code): tests[i] for i, given in enumerate(codes) for code in given}
         if not programs:

@@ -29,7 +29,7 @@ _OURS = ("id", "where", "prompt", "answer", "context", "tests", "cluster", "slic
 _ALIKE = 0.6
 # Data sets that name the kind of each task want some kinds kept for the test.
 _UNSEEN = "family"
-_ALWAYS_CARRIED = ("tests", "topic", "domain")
+_ALWAYS_CARRIED = ("tests", "topic", "domain", "program_stub")
 # A column of which few values return often names a class.
 _MOST_LABELS, _ROWS_PER_LABEL, _LONGEST_LABEL = 50, 5, 60
 

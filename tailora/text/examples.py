@@ -32,7 +32,7 @@ _HEAD = 1000
 # What data sets write where there is no context.
 _PLACEHOLDERS = ("noinput", "no input", "n/a", "none")
 # Columns that mean something beyond question and answer, and the keys of an answer in the way of SQuAD.
-_USED_ELSEWHERE = ("id", "tests", "topic", "domain", "family")
+_USED_ELSEWHERE = ("id", "tests", "topic", "domain", "family", "program_stub")
 _SQUAD = {"text", "answer_start"}
 _ROLES = ("system", "user", "assistant")
 # ShareGPT's words for role and content, and its names of the roles.

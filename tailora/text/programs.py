@@ -1,7 +1,10 @@
 """Rows of program benchmarks in their own layouts → the columns that all rows have: prompt, answer, tests."""
 
 import ast
+import re
+import textwrap
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from tailora.text.read import SourceRow
@@ -9,6 +12,9 @@ from tailora.text.records import Notices
 
 MBPP = "the layout of MBPP: the tests stand below the question, as its authors ask it"
 HUMANEVAL = "the layout of HumanEval: the question is to complete the function, the answer is all of it"
+
+STUB = "program_stub"
+"""Column with the beginning of the function that an answer completes."""
 
 
 def as_programs(rows: Iterable[SourceRow], notices: Notices) -> Iterator[SourceRow]:
@@ -42,6 +48,19 @@ def _mbpp(values: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
+def completed(code: str, stub: str | None) -> str:
+    """Return `code`, behind the beginning of its function where it only goes on with that, as HumanEval has it."""
+    names = re.findall(r"^def\s+(\w+)", stub or "", re.MULTILINE)
+    if not names or re.search(rf"^def\s+{names[-1]}\b", code, re.MULTILINE):
+        return code
+    begun = f"{(stub or '').rstrip()}\n"
+    for body in (code, f"    {code}", textwrap.indent(code, "    ")):  # the first line may have lost its indent
+        with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+            ast.parse(begun + body)
+            return begun + body
+    return code
+
+
 def _humaneval(values: dict[str, Any]) -> dict[str, Any] | None:
     wanted = ("prompt", "canonical_solution", "test", "entry_point")
     if not all(isinstance(values.get(name), str) for name in wanted):
@@ -51,6 +70,7 @@ def _humaneval(values: dict[str, Any]) -> dict[str, Any] | None:
         **_named(values),
         "prompt": f"Complete this function; write all of it, with its imports.\n\n```python\n{stub.rstrip()}\n```",
         "answer": f"{stub}{values['canonical_solution']}",
+        STUB: stub,
         "tests": _asserts(values["test"], values["entry_point"]) or [values["test"], f"check({values['entry_point']})"],
     }
 

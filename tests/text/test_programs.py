@@ -9,7 +9,7 @@ import pytest
 from tailora.measure import sandbox
 from tailora.recipe import Data
 from tailora.text.examples import Kept, are_tests, to_examples
-from tailora.text.programs import HUMANEVAL, MBPP, as_programs
+from tailora.text.programs import HUMANEVAL, MBPP, as_programs, completed
 from tailora.text.read import SourceRow
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "mbpp" / "mbpp.jsonl"
@@ -103,3 +103,27 @@ def test_all_of_mbpp_is_read_and_its_references_pass() -> None:
     some = rows[::40]
     outcomes = sandbox.run_many([(row["answer"], row["tests"]) for row in some], workers=2, within="any")
     assert [row["id"] for row, outcome in zip(some, outcomes, strict=True) if outcome.status != "passed"] == []
+
+
+STUB_OF_ADD = 'from typing import List\n\n\ndef add(x: int, y: int) -> int:\n    """Add."""\n'
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "    return x + y\n",
+        "return x + y",
+        "z = x\n    return z + y",
+        "z = x\nreturn z + y",
+        "def add(x, y):\n    return x + y",
+        STUB_OF_ADD + "    return x + y",
+    ],
+)
+def test_a_body_alone_stands_behind_the_beginning_of_its_function(code: str) -> None:
+    names: dict[str, Any] = {}
+    exec(completed(code, STUB_OF_ADD), names)
+    assert names["add"](2, 3) == 5
+
+
+def test_without_a_stub_a_program_stays_as_it_is() -> None:
+    assert completed("return 1", None) == "return 1"
