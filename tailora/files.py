@@ -65,14 +65,29 @@ def json_line(row: Row) -> str:
     return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read_json(path: Path) -> Any:
-    """Read a file of ours; raise RunError when it is missing or damaged."""
+class Record(dict[str, Any]):
+    """What a JSON file holds; a key that is not there is damage to the file, told as such."""
+
+    def __init__(self, path: Path, values: dict[str, Any]) -> None:
+        super().__init__(values)
+        self._path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise RunError(f"{self._path} is damaged (it says nothing of {key!r}); run its stage again with --fresh.")
+
+
+def read_json(path: Path) -> Record:
+    """Read an object from a file; raise RunError when it is missing, damaged or no object. Pipes are not waited for."""
+    if not path.is_file():
+        what = "is no file" if path.exists() else "is missing; run the stage that writes it first"
+        raise RunError(f"{path} {what}.")
     try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise RunError(f"{path} is missing; run the stage that writes it first.") from None
-    except ValueError as error:  # no JSON, or no UTF-8
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError, OSError) as error:  # no JSON, no UTF-8, nested too deep, not readable
         raise RunError(f"{path} is damaged ({error}); run its stage again with --fresh.") from None
+    if not isinstance(found, dict):
+        raise RunError(f"{path} is damaged (it holds no object); run its stage again with --fresh.")
+    return Record(path, found)
 
 
 def read_jsonl(path: Path) -> Iterator[Row]:

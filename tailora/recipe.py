@@ -471,7 +471,7 @@ def _flat(values: dict[str, Any]) -> set[str]:
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError, OSError) as error:  # no TOML, no UTF-8, nested too deep, a number too long
         raise RecipeError(f"{path}: not a TOML file: {error}.") from None
 
 
@@ -502,6 +502,8 @@ def _toml_value(text: str) -> Any:
         parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f'"{text[:40]}…" is no value: {error}.') from None
     return parsed["value"] if len(parsed) == 1 else text
 
 

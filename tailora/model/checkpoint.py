@@ -49,7 +49,7 @@ def save(stage: Stage, name: str, position: dict[str, Any], groups: dict[str, Te
         for group, tensors in groups.items():
             whole = {key: tensor.contiguous() for key, tensor in tensors.items()}
             files.write_bytes(partial / f"{group}.safetensors", to_bytes(whole))
-        record = {"format": _FORMAT, "made_from": stage.made_from, "position": position}
+        record = {"format": _FORMAT, "made_from": stage.made_from, "position": position, "groups": sorted(groups)}
         files.write_json(partial / "position.json", record)
     for old in _by_age(folder)[_KEPT:]:
         files.remove_folder(old)
@@ -63,7 +63,7 @@ def newest(stage: Stage) -> Checkpoint | None:
     """
     found = _by_age(stage.folder / "checkpoints")
     for folder in found:
-        problem = files.damage(folder)
+        problem = files.damage(folder) or _incomplete(folder)
         if problem is None:
             record = files.read_json(folder / "position.json")
             _require_same(stage, record)
@@ -72,6 +72,19 @@ def newest(stage: Stage) -> Checkpoint | None:
         stage.say(f"checkpoint {folder.name} is damaged ({problem}) and was removed")
     if found:
         stage.say("no whole checkpoint is left, so training starts anew")
+    return None
+
+
+def _incomplete(folder: Path) -> str | None:
+    """Say what a folder lacks to be a checkpoint; None where a position and its groups of tensors are there."""
+    try:
+        record = files.read_json(folder / "position.json")
+    except RunError:
+        return "position.json is missing or damaged"
+    groups = record.get("groups", [])
+    lacking = [group for group in groups if not (folder / f"{group}.safetensors").is_file()]
+    if not groups or lacking or not {"format", "made_from", "position"} <= record.keys():
+        return f"it lacks {', '.join(lacking) or 'what a checkpoint says of itself'}"
     return None
 
 

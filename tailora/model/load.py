@@ -266,14 +266,19 @@ def padding_id(model: Any, tokenizer: Any) -> int:
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence what transformers and PEFT say of themselves: progress bars, and a warning of one about the other."""
+    """Silence what transformers and PEFT say of themselves: bars, and warnings that hold what files of others say."""
     from transformers.utils import logging
 
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
     logging.disable_progress_bar()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
-        yield
-    logging.enable_progress_bar()
+        try:
+            yield
+        finally:
+            logging.enable_progress_bar()
+            logging.set_verbosity(before)
 
 
 @contextlib.contextmanager

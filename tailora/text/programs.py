@@ -56,7 +56,7 @@ def completed(code: str, stub: str | None) -> str:
     begun = f"{(stub or '').rstrip()}\n"
     for body in (code, f"    {code}", textwrap.indent(code, "    ")):  # the first line may have lost its indent
         with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
-            ast.parse(begun + body)
+            compile(begun + body, "<answer>", "exec", dont_inherit=True)  # parsing alone lets a `return` stand anywhere
             return begun + body
     return code
 
