@@ -17,7 +17,7 @@ Tensors = dict[str, Any]
 
 _KEPT = 2
 _NAME = re.compile(r"step-(\d+)(-validated)?")
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,8 @@ def _incomplete(folder: Path) -> str | None:
         record = files.read_json(folder / "position.json")
     except RunError:
         return "position.json is missing or damaged"
+    if record.get("format") not in (_FORMAT, None):
+        return None  # another version's: it is refused by name, and not removed
     groups = record.get("groups", [])
     lacking = [group for group in groups if not (folder / f"{group}.safetensors").is_file()]
     if not groups or lacking or not {"format", "made_from", "position"} <= record.keys():
