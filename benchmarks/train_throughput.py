@@ -46,7 +46,11 @@ SHAPES: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
     },
     "tailora-tiny": {},
+    "smollm2-135m-instruct": {},
+    "gemma-3-270m": {},
 }  # fmt: skip
+# Real models (`tailora models get`) and the shapes with random weights that are to be as fast.
+SAME_SHAPE = {"smollm2-135m-instruct": "135m", "gemma-3-270m": "gemma-270m"}
 
 # name → what is said of it, and the settings of its trainer ("tailora": recipe keys).
 CONTENDERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -102,15 +106,15 @@ def draw_samples(count: int, vocabulary: int) -> list[Sample]:
 
 
 def build(shape: str) -> Any:
-    """Build the model of a shape in float32: random weights, or the bundled model."""
+    """Build the model of a shape in float32: random weights, or those of a bundled or packaged model."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    if shape == "tailora-tiny":
+    if not SHAPES[shape]:
         from tailora import recipe
         from tailora.model.load import load_base
 
-        return load_base(recipe.Model())
+        return load_base(recipe.Model(base=shape))
     torch.manual_seed(SEED)
     values = dict(SHAPES[shape])
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(values.pop("model_type"), **values)).to(

