@@ -132,7 +132,7 @@ def _draw(run: Run, comparison: Row, folder: Path) -> dict[str, str]:
         drawn[name] = svg.read_text("utf-8")
 
     log = list(files.read_jsonl(run.folder / "train" / "log.jsonl"))
-    draw("loss", figures.loss_curves, log, log)
+    draw("loss", figures.loss_curves, log, log, "nats per token" if run.recipe.task == "generate" else "nats per row")
     shares = [
         {"name": e["metric"] if e["by"] == "all" else f"{e['metric']}, {e['slice']}", **_dots(e)}
         for e in comparison["metrics"]

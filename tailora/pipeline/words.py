@@ -507,11 +507,14 @@ def _besides(comparison: Row, whole: Row) -> str:
     A verdict by likelihood is about the reference; whether better answers are written is said with it.
     """
     others = [entry for entry in comparison["metrics"] if entry["by"] == "all" and entry is not whole]
-    opposite = {"better": "worse", "worse": "better"}.get(whole["verdict"])
-    against = [entry for entry in others if entry["verdict"] == opposite]
-    parts = [f"{opposite} by {_changes(against)}"] if against else []
+    parts = []
+    for verdict in ("better", "worse"):
+        against = [entry for entry in others if entry["verdict"] == verdict != whole["verdict"]]
+        if against:
+            parts.append(f"{verdict} by {_changes(against)}")
     written = [entry for entry in others if entry.get("written")]
-    if written and opposite and not whole.get("written") and all(e["verdict"] == _NO_DIFFERENCE for e in written):
+    decided = whole["verdict"] != _NO_DIFFERENCE
+    if written and decided and not whole.get("written") and all(e["verdict"] == _NO_DIFFERENCE for e in written):
         parts.append("no score of the written answers differs detectably")
     tuned = {entry["metric"]: entry for entry in comparison["explanations"]}
     for metric, said in (("cut off", "are cut off at the token limit"), ("empty", "are empty")):

@@ -334,6 +334,13 @@ def test_a_better_likelihood_says_in_one_sentence_what_is_written_with_it(tuned:
     assert words.contradicted(comparison)
 
 
+def test_no_difference_by_the_primary_metric_does_not_hide_that_another_is_worse() -> None:
+    comparison = compare(WRITTEN, babble(8, cut_off=0), babble(8, cut_off=0, chrf=2))
+    first = words.headline({**comparison, "rows": BUDGET})[0]
+    assert first.startswith("no detectable difference") and "; but worse by chrF (" in first
+    assert words.contradicted(comparison)
+
+
 def test_a_likelihood_that_goes_with_better_answers_is_said_plainly() -> None:
     comparison = compare(WRITTEN, babble(8, cut_off=0.5, chrf=2), babble(4, cut_off=0.0, chrf=18))
     assert "; but" not in words.headline({**comparison, "rows": BUDGET})[0]
