@@ -10,7 +10,7 @@ from tailora import files
 from tailora.errors import DataError, RunError
 from tailora.files import Row, RowFile, fingerprint
 from tailora.measure import metrics
-from tailora.pipeline.words import budget_lines, warnings
+from tailora.present.data import budget_lines, warnings
 from tailora.recipe import Data, Recipe
 from tailora.run import RUNS, Run, day_of, tell
 from tailora.text import near

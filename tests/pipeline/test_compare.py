@@ -12,8 +12,8 @@ from sklearn.metrics import f1_score
 from tailora.cli import _show_comparison
 from tailora.errors import RunError
 from tailora.measure.metrics import chrf_counts
-from tailora.pipeline import words
 from tailora.pipeline.compare import compare, compare_general, scores
+from tailora.present import comparison as words
 from tailora.tasks.base import Metric, with_primary
 from tailora.tasks.generate import METRICS
 

@@ -14,7 +14,7 @@ import pytest
 from tailora.errors import DataError
 from tailora.files import Row
 from tailora.pipeline import prepare
-from tailora.pipeline.words import card_lines
+from tailora.present.data import card_lines
 from tailora.recipe import parse_recipe
 from tailora.text.split import Splits
 from tests.rows import sentence

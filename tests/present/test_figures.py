@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from tailora.measure import figures
+from tailora.present import figures
 
 POINTS = [{"step": step, "split": "train", "loss": 3 / step} for step in range(1, 21)] + [
     {"step": 10, "split": "val", "loss": 0.9},
