@@ -22,8 +22,8 @@ _OTHER_PROMPTS = (
 )  # fmt: skip
 INPUTS = ("input", "context")
 _ANSWERS = ("output", "response", "answer", "answers", "completion", "code", "snippet", "long_answer")
-_LABELS = ("label", "labels", "category", "class", "target", "sentiment")
-_CHATS = ("messages", "conversations")
+LABELS = ("label", "labels", "category", "class", "target", "sentiment")
+CHATS = ("messages", "conversations")
 # Names that rows of the splits use for something of their own; a column called so is carried as `source_<name>`.
 _OURS = ("id", "where", "prompt", "answer", "context", "tests", "cluster", "slice", "leaks")
 _ALIKE = 0.6
@@ -71,7 +71,7 @@ def detect_columns(seen: Iterable[str], data: Data, source: str, labelled: bool 
     data = _with_label(data, names, source) if labelled else data
     asked = {"prompt": data.prompt, "input": data.input or None, "answer": data.answer}
     _refuse_missing(asked | {"group": data.group, "unseen": data.unseen or None}, names, source)
-    chats = _among(_CHATS, names)
+    chats = _among(CHATS, names)
     if len(_among(("chosen", "rejected"), names)) == 2 and data.answer is None:
         raise DataError(_preferences(source, next(iter([*chats, *_among(_PROMPTS, names)]), None)))
     if chats and not any(asked.values()):
@@ -81,7 +81,7 @@ def detect_columns(seen: Iterable[str], data: Data, source: str, labelled: bool 
     if layout:
         prompt, context, answer = layout
         return Columns(prompt, _context(data, context, [name for name in free if name not in (prompt, answer)]), answer)
-    labels = _LABELS if not _among(_ANSWERS, free) else ()
+    labels = LABELS if not _among(_ANSWERS, free) else ()
     prompts = _PROMPTS if _among(_PROMPTS, free) else _OTHER_PROMPTS
     found = {
         "prompt": data.prompt or _only("prompt", prompts, free),
@@ -117,7 +117,7 @@ def _context(data: Data, usual: str | None, free: Sequence[str]) -> str | None:
 def _with_label(data: Data, names: list[str], source: str) -> Data:
     """Return `data` with the column of the labels as that of the answers, where one is named or looks like it."""
     _refuse_missing({"label": data.label}, names, source)
-    found = [name for name in _among(_LABELS, names) if name not in (data.prompt, data.input)]
+    found = [name for name in _among(LABELS, names) if name not in (data.prompt, data.input)]
     if len(found) > 1 and not (data.label or data.answer):
         raise DataError(
             f'{source}: several columns could be the label: {", ".join(found)}; say which with data.label = "…".'
@@ -192,6 +192,24 @@ def carried_columns(seen: Iterable[str], data: Data) -> Carried:
     wanted = dict.fromkeys([*_ALWAYS_CARRIED, *(name for name in (data.group, unseen) if name)])
     renamed = {name: f"source_{name}" if name in _OURS and name not in _ALWAYS_CARRIED else name for name in wanted}
     return Carried(renamed, renamed.get(data.group or ""), renamed.get(unseen or ""))
+
+
+def nested_hint(row: dict[str, Any]) -> str:
+    """Say where inside a row lists of objects stand that may be the real rows; an empty string where none does."""
+    found, waiting = [], list(row.items())
+    while waiting:
+        way, item = waiting.pop(0)
+        if isinstance(item, list) and item and isinstance(item[0], dict):
+            found.append(f"{way} ({', '.join(list(item[0])[:8])})")
+            item, way = item[0], f"{way}[0]"
+        if isinstance(item, dict):
+            waiting += [(f"{way}.{key}", inner) for key, inner in item.items()]
+    if not found:
+        return ""
+    return (
+        f" The rows are nested: lists of objects stand inside at {', '.join(found[:4])}. Write one row for each of the "
+        "objects that is to be learned, with the question and the answer in columns of their own."
+    )
 
 
 def columns_by_value(rows: Sequence[dict[str, Any]], source: str, label: str | None = None) -> Columns:
