@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tailora import files
+from tailora.errors import some_of
 from tailora.files import Row
 from tailora.model.forecast import gib, time_text
 from tailora.recipe import Recipe, method_title
@@ -23,6 +24,7 @@ _MOST_UNKNOWN = 0.01
 _MANY = 0.2  # share of answers that end too early, from which on the verdict says so
 _NO_DIFFERENCE = "no detectable difference"
 _MOST_NAMES = 5
+_MOST_VALUES = 20
 _LONGEST_NAME = 40
 
 COMPARISON_HEADER = ("metric", "rows", "base", "tuned", "difference", "95 % interval", "p", "verdict")
@@ -47,9 +49,9 @@ def class_lines(classes: Row | None) -> list[str]:
     """Return which labels are which classes, a line for all and one for each file that writes them otherwise."""
     if classes is None:
         return []
-    numbered = ", ".join(f"{number} {name}" for number, name in enumerate(classes["names"]))
-    return [f"labels: {numbered}"] + [
-        f"labels of {file}: {', '.join(f'{written} is {name}' for written, name in known.items())}"
+    numbered = [f"{number} {name}" for number, name in enumerate(classes["names"])]
+    return [f"labels: {some_of(numbered, _MOST_VALUES)}"] + [
+        f"labels of {file}: {some_of([f'{written} is {name}' for written, name in known.items()], _MOST_VALUES)}"
         for file, known in classes["written"].items()
     ]
 
@@ -144,7 +146,7 @@ def _of_what(source: Row) -> str:
 def _shares(what: str, counts: dict[str, dict[str, int]]) -> dict[str, str]:
     """Return a line for each split with the rows of each value, where there are any."""
     return {
-        f"{what}s, {split}": ", ".join(f"{value} {rows:,}" for value, rows in seen.items())
+        f"{what}s, {split}": some_of([f"{value} {rows:,}" for value, rows in seen.items()], _MOST_VALUES)
         for split, seen in counts.items()
         if seen
     }

@@ -14,7 +14,7 @@ def what_is_wrong(where: str, value: Any) -> Fault | None:
     """Say why `value` can be no row and what to do; None when it can."""
     if not isinstance(value, dict):
         return Fault(where, "a row must be an object with named columns.", f"Got {type(value).__name__}.")
-    characters = 0
+    characters = -sum(map(len, value))  # a table says the names of its columns once
     for column, item in value.items():
         for leaf, depth in _leaves([column, item]):
             characters += len(leaf) if isinstance(leaf, str) else 0

@@ -23,6 +23,8 @@ _OTHER_PROMPTS = (
 INPUTS = ("input", "context")
 _ANSWERS = ("output", "response", "answer", "answers", "completion", "code", "snippet", "long_answer")
 LABELS = ("label", "labels", "category", "class", "target", "sentiment")
+# What a turn of a conversation has; the second is ShareGPT's.
+TURN_KEYS = (("role", "content"), ("from", "value"))
 CHATS = ("messages", "conversations")
 # Names that rows of the splits use for something of their own; a column called so is carried as `source_<name>`.
 _OURS = ("id", "where", "prompt", "answer", "context", "tests", "cluster", "slice", "leaks")
@@ -194,22 +196,19 @@ def carried_columns(seen: Iterable[str], data: Data) -> Carried:
     return Carried(renamed, renamed.get(data.group or ""), renamed.get(unseen or ""))
 
 
-def nested_hint(row: dict[str, Any]) -> str:
-    """Say where inside a row lists of objects stand that may be the real rows; an empty string where none does."""
+def nested_lists(row: dict[str, Any]) -> list[str]:
+    """Return the ways to lists of objects inside a row, each with the names in it; lists of turns are none."""
     found, waiting = [], list(row.items())
     while waiting:
         way, item = waiting.pop(0)
         if isinstance(item, list) and item and isinstance(item[0], dict):
-            found.append(f"{way} ({', '.join(list(item[0])[:8])})")
-            item, way = item[0], f"{way}[0]"
+            item, inside = item[0], f"{way}[0]"
+            if not any(set(pair) <= item.keys() for pair in TURN_KEYS):
+                found.append(f"{way} ({', '.join(list(item)[:8])})")
+            way = inside
         if isinstance(item, dict):
             waiting += [(f"{way}.{key}", inner) for key, inner in item.items()]
-    if not found:
-        return ""
-    return (
-        f" The rows are nested: lists of objects stand inside at {', '.join(found[:4])}. Write one row for each of the "
-        "objects that is to be learned, with the question and the answer in columns of their own."
-    )
+    return found
 
 
 def columns_by_value(rows: Sequence[dict[str, Any]], source: str, label: str | None = None) -> Columns:

@@ -152,7 +152,7 @@ def texts(path: Path, content: Iterable[bytes]) -> Iterator[str]:
             before = error.object[: error.start]
             line, column = place_after(before.decode("utf-8-sig", "replace"), line, column)
             where = f"{path}:{line}:{column}"
-            raise (_not_utf8(where, path, error, is_ascii) if piece else _cut_off(where, error)) from None
+            raise (_not_utf8(where, path, error, is_ascii) if piece else _cut_off(where, error, is_ascii)) from None
         if text:
             is_ascii = is_ascii and text.isascii()
             yield text
@@ -165,12 +165,10 @@ def place_after(text: str, line: int, column: int) -> tuple[int, int]:
     return line + breaks, len(text) - text.rfind("\n") if breaks else column + len(text)
 
 
-def _cut_off(where: str, error: UnicodeDecodeError) -> FaultError:
-    return FaultError(
-        where,
-        "the file ends inside a character, so its end is missing; fetch or write it again. (If it is whole, it is not "
-        f"UTF-8 but, by this byte, {_guess_encoding(error.object)}; save it as UTF-8.)",
-    )
+def _cut_off(where: str, error: UnicodeDecodeError, is_ascii: bool) -> FaultError:
+    guess = f" If it is whole, it is {_guess_encoding(error.object)}; save it as UTF-8." if is_ascii else ""
+    cause = "the file ends inside a character, so its end is missing; fetch or write it again."
+    return FaultError(where, cause + guess)
 
 
 def _not_utf8(where: str, path: Path, error: UnicodeDecodeError, is_ascii: bool) -> FaultError:

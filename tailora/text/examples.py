@@ -18,13 +18,14 @@ from tailora.text.columns import (
     CHATS,
     INPUTS,
     LABELS,
+    TURN_KEYS,
     Carried,
     Columns,
     carried_columns,
     columns_by_value,
     detect_columns,
     label_text,
-    nested_hint,
+    nested_lists,
 )
 from tailora.text.near import content_key
 from tailora.text.read import SourceRow
@@ -39,7 +40,6 @@ _USED_ELSEWHERE = ("id", "tests", "topic", "domain", "family", "program_stub")
 _SQUAD = ("text", "answer_start", "answer_end", "answer_id")
 _ROLES = ("system", "user", "assistant")
 # ShareGPT's words for role and content, and its names of the roles.
-_TURN_KEYS = (("role", "content"), ("from", "value"))
 _SHARED_ROLES = {"human": "user", "gpt": "assistant"}
 # How data sets say that an answer in the middle is not to be learned.
 _WEIGHTS = ("weight", "loss_weight", "train")
@@ -115,9 +115,10 @@ class _Mapping:
         self._may_lose_input = data.input is not None
         try:
             self._usual = find_columns([row.values for row in head], data, source, labelled)
-        except DataError as error:
-            *problems, last = error.problems
-            raise DataError([*problems, last + nested_hint(head[0].values)]) from None
+        except DataError:
+            if (nested := nested_lists(head[0].values)) and not (data.prompt or data.answer or data.label):
+                raise DataError(f"{source}: {_nested(head[0].where, nested)}") from None
+            raise
         if self._usual.messages and any(isinstance(row.values.get("label"), bool) for row in head):
             raise DataError(
                 f"{source}: the column label marks good and bad answers (KTO), and tailora learns from all answers it "
@@ -163,6 +164,14 @@ class _Mapping:
             return None
 
 
+def _nested(where: str, lists: list[str]) -> str:
+    return (
+        "the rows are nested: none of their columns is the question or the answer, and lists of objects stand inside "
+        f"them, in {where} at {', '.join(lists[:4])}. Write one row for each object that is to be learned, with "
+        "question and answer in columns of their own; or name columns with data.prompt and data.answer."
+    )
+
+
 def find_columns(rows: Sequence[dict[str, Any]], data: Data, source: str, labelled: bool) -> Columns:
     """Return the columns of the first rows of a source, by their names, or by what stands in them without names.
 
@@ -170,7 +179,11 @@ def find_columns(rows: Sequence[dict[str, Any]], data: Data, source: str, labell
         DataError: when a named column is missing, none fits, or several fit equally well.
     """
     names = dict.fromkeys(name for row in rows for name in row)
-    if all(name.startswith("column_") for name in names) and not (data.prompt and (data.label or data.answer)):
+    if (
+        names
+        and all(name.startswith("column_") for name in names)
+        and not (data.prompt and (data.label or data.answer))
+    ):
         return columns_by_value(rows, source, data.label)
     return detect_columns(names, data, source, labelled)
 
@@ -358,7 +371,7 @@ def _turns(row: SourceRow, column: str) -> list[_Said]:
 
 
 def _is_turn(turn: Any) -> bool:
-    return isinstance(turn, dict) and any(set(pair) <= turn.keys() for pair in _TURN_KEYS)
+    return isinstance(turn, dict) and any(set(pair) <= turn.keys() for pair in TURN_KEYS)
 
 
 def _turn(said: _Said, where: str, notices: Notices) -> Row:
@@ -368,9 +381,9 @@ def _turn(said: _Said, where: str, notices: Notices) -> Row:
         raise FaultError(said.where, cause, f"{_kind(said.turn)} here.")
     # Where data sets of two layouts were joined, a turn has null under the keys of the other one.
     turn = {key: value for key, value in said.turn.items() if value is not None}
-    keys = next((pair for pair in _TURN_KEYS if set(pair) <= turn.keys()), None)
+    keys = next((pair for pair in TURN_KEYS if set(pair) <= turn.keys()), None)
     if keys is None:
-        pair = max(_TURN_KEYS, key=lambda pair: len(turn.keys() & set(pair)))
+        pair = max(TURN_KEYS, key=lambda pair: len(turn.keys() & set(pair)))
         null = " and ".join(key for key in pair if key not in turn)
         cause = f'column "{said.column}": {null} is null; write it as text, or leave such conversations out.'
         raise FaultError(said.where, cause, f"Filled are: {', '.join(turn) or 'none'}.")

@@ -20,7 +20,7 @@ from tailora.text.records import Fault, FaultError, Note, Record, Records, split
 RAW = "rows with a raw tab or control character inside a text of JSON, which the standard forbids; kept"
 # Lists of objects that are part of a row.
 _TURNS = ("messages", "conversations", "conversation")
-_ROWS, _LIST, _OBJECT, _VALUE = "rows", "list", "object", "value"
+_ROWS, _LIST, _EMPTY, _OBJECT, _VALUE = "rows", "list", "empty list", "object", "value"
 
 
 def json_records(path: Path, head: str, texts: Iterator[str], members: Sequence[str] = ()) -> Records:
@@ -54,7 +54,7 @@ def is_alone(start: str) -> bool:
 
 
 def outline(path: Path, texts: Iterator[str]) -> dict[str, str]:
-    """Return what each member of an object holds: rows (a list of objects), another list, an object or a value.
+    """Return what each member of an object holds: rows (a list of objects), another list, an object, a value.
 
     Where the text breaks off it is what was seen until then.
     """
@@ -71,7 +71,7 @@ def outline(path: Path, texts: Iterator[str]) -> dict[str, str]:
                 for element in _elements(cursor, key):
                     kinds.add(isinstance(element.decoded.value, dict))
                     found[key] = _ROWS if True in kinds else _LIST
-                found[key] = found[key] if kinds else _LIST
+                found[key] = found[key] if kinds else _EMPTY
             else:
                 cursor.value()
             mark = cursor.take(",}", "a comma and the next key, or }")
@@ -82,7 +82,7 @@ def lists_of_splits(inside: Mapping[str, str]) -> dict[str, list[str]]:
     """Return the lists of rows in an `outline` that are named after splits, by split; empty where none is to train."""
     named: dict[str, list[str]] = {}
     for key, kind in inside.items():
-        if kind == _ROWS and split_named(key):
+        if kind in (_ROWS, _EMPTY) and split_named(key):
             named.setdefault(split_named(key), []).append(key)
     return named if "train" in named else {}
 
@@ -90,6 +90,7 @@ def lists_of_splits(inside: Mapping[str, str]) -> dict[str, list[str]]:
 def _lists_of_rows(path: Path, inside: Mapping[str, str]) -> list[str]:
     """Return the names of the lists that are the rows; raise DataError where that is not plain."""
     lists = [key for key, kind in inside.items() if kind == _ROWS and key not in _TURNS]
+    lists = lists or [key for key, kind in inside.items() if kind == _EMPTY and (key == "data" or split_named(key))]
     if "data" in lists:
         return ["data"]
     if splits := lists_of_splits(inside):

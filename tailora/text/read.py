@@ -67,6 +67,12 @@ class Source:
     def __str__(self) -> str:
         return self.name
 
+    def parts(self) -> list[str]:
+        """Return the names of its files, or of the lists in its one file that are meant."""
+        return [f"{path.name}: {member}" for path in self.files for member in self.members] or [
+            path.name for path in self.files
+        ]
+
     def sha256(self) -> str:
         """Return the SHA-256 of the file; of several, that of the list which `sha256sum` prints beside them.
 

@@ -156,7 +156,7 @@ ERRORS = {
     "llamafactory_demo/c4_demo.jsonl": r"no column looks like the answer.*Columns: text",
     "llamafactory_demo/dpo_en_demo.json": r'data\.answer = "chosen"',
     "llamafactory_demo/kto_en_demo.json": "marks good and bad answers",
-    "llamafactory_demo/glaive_toolcall_en_demo.json": r"json:2.* times\): .* turn 4: the role is 'function_call'",
+    "llamafactory_demo/glaive_toolcall_en_demo.json": r"json:2 \(turn 4\).* times\): .*It is 'function_call'",
     "llamafactory_demo/wiki_demo.txt": "Plain text has no questions and answers",
     "wikitext2/valid.txt": "Plain text has no questions and answers",
 }

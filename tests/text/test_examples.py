@@ -328,6 +328,7 @@ def test_rows_whose_rows_are_lists_inside_them_are_called_nested_with_the_way_to
     tat = {"table": {"uid": "1"}, "paragraphs": [{"text": "p"}], "questions": [{"question": "q", "answer": "a"}]}
     (found,) = refusals(tat)
     assert "nested" in found and "questions (question, answer)" in found and "paragraphs (text)" in found
+    assert "in rows.jsonl:1 at" in found
     (found,) = refusals({"tree": "1", "prompt": {"text": "q", "replies": [{"text": "a", "replies": [{"text": "b"}]}]}})
     assert "prompt.replies (text, replies)" in found and "prompt.replies[0].replies (text)" in found
 
