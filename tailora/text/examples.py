@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tailora.errors import DataError, did_you_mean
+from tailora.errors import DataError, did_you_mean, some_of
 from tailora.files import Row, fingerprint
 from tailora.recipe import Data
 from tailora.text.columns import (
@@ -113,12 +113,7 @@ class _Mapping:
         self._source, self._notices, self._labelled = source, notices, labelled
         self._used_elsewhere = {*_USED_ELSEWHERE, *carried.names}
         self._may_lose_input = data.input is not None
-        try:
-            self._usual = find_columns([row.values for row in head], data, source, labelled)
-        except DataError:
-            if (nested := nested_lists(head[0].values)) and not (data.prompt or data.answer or data.label):
-                raise DataError(f"{source}: {_nested(head[0].where, nested)}") from None
-            raise
+        self._usual = find_columns(head, data, source, labelled)
         if self._usual.messages and any(isinstance(row.values.get("label"), bool) for row in head):
             raise DataError(
                 f"{source}: the column label marks good and bad answers (KTO), and tailora learns from all answers it "
@@ -164,28 +159,28 @@ class _Mapping:
             return None
 
 
-def _nested(where: str, lists: list[str]) -> str:
-    return (
-        "the rows are nested: none of their columns is the question or the answer, and lists of objects stand inside "
-        f"them, in {where} at {', '.join(lists[:4])}. Write one row for each object that is to be learned, with "
-        "question and answer in columns of their own; or name columns with data.prompt and data.answer."
-    )
-
-
-def find_columns(rows: Sequence[dict[str, Any]], data: Data, source: str, labelled: bool) -> Columns:
+def find_columns(head: Sequence[SourceRow], data: Data, source: str, labelled: bool) -> Columns:
     """Return the columns of the first rows of a source, by their names, or by what stands in them without names.
 
     Raises:
         DataError: when a named column is missing, none fits, or several fit equally well.
     """
-    names = dict.fromkeys(name for row in rows for name in row)
-    if (
-        names
-        and all(name.startswith("column_") for name in names)
-        and not (data.prompt and (data.label or data.answer))
-    ):
-        return columns_by_value(rows, source, data.label)
-    return detect_columns(names, data, source, labelled)
+    names = dict.fromkeys(name for row in head for name in row.values)
+    are_named = not names or not all(name.startswith("column_") for name in names)
+    if not are_named and not (data.prompt and (data.label or data.answer)):
+        return columns_by_value([row.values for row in head], source, data.label)
+    try:
+        return detect_columns(names, data, source, labelled)
+    except DataError:
+        nested = nested_lists(head[0].values)
+        if not nested or data.prompt or data.answer or data.label:
+            raise
+        raise DataError(
+            f"{source}: the rows are nested: none of their columns is the question or the answer, and lists of objects "
+            f"stand inside them, in {head[0].where} at {some_of(nested, 4)}. Write one row for each object that is to "
+            "be learned, with question and answer in columns of their own; or name columns with data.prompt and "
+            "data.answer."
+        ) from None
 
 
 def spell(columns: Columns) -> str:
