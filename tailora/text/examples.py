@@ -80,14 +80,20 @@ def to_examples(
     Raises:
         DataError: when the columns cannot be found, and at the end for the first twenty rows that must be mended.
     """
-    rows = iter(rows)
+    problems = Problems()
+    rows = _until_refused(rows, problems)
     head = list(itertools.islice(rows, _HEAD))
     if not head:
+        problems.refuse()
         raise DataError(f"{source}: no rows.")
     carried = carried_columns(dict.fromkeys(name for row in head for name in row.values), data)
-    mapping = _Mapping(head, data, source, kept.notices, labelled, carried)
+    try:
+        mapping = _Mapping(head, data, source, kept.notices, labelled, carried)
+    except DataError as error:
+        problems.take(error)
+        problems.refuse()
+        raise
     kept.group, kept.unseen = carried.group or kept.group, carried.unseen or kept.unseen
-    problems = Problems()
     for row in itertools.chain(head, rows):
         kept.read += 1
         try:
@@ -102,6 +108,14 @@ def to_examples(
             if complete := _completed(example, row, carried, kept):
                 yield complete | ({"domain": domain} if domain else {})
     problems.refuse()
+
+
+def _until_refused(rows: Iterable[SourceRow], problems: Problems) -> Iterator[SourceRow]:
+    """Yield rows; what their reader says at their end joins the problems of the rows themselves."""
+    try:
+        yield from rows
+    except DataError as error:
+        problems.take(error)
 
 
 class _Mapping:

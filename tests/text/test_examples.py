@@ -1,5 +1,6 @@
 """Examples: every row becomes one, or is counted, or is named with what to mend; cases 22 to 31 of the bad inputs."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -377,3 +378,15 @@ def test_sharegpt_turns_are_messages_in_other_words() -> None:
     roles = {"system": "system", "human": "user", "gpt": "assistant"}
     plain = {"messages": [{"role": roles[role], "content": text} for role, text in turns]}
     assert examples_of(shared) == examples_of(plain)
+
+
+def test_what_a_reader_refuses_and_what_is_wrong_with_rows_are_said_at_once() -> None:
+    def rows(first: dict[str, Any]) -> Iterator[SourceRow]:
+        yield SourceRow("a:1", first)
+        raise DataError(["a:2: not JSON"])
+
+    for first, said in (({"question": "q", "answer": True}, 'a:1: column "answer"'), ({"x": "y"}, "no column looks")):
+        with pytest.raises(DataError) as caught:
+            list(to_examples(rows(first), Data(source="a"), "a", Kept()))
+        assert len(caught.value.problems) == 2
+        assert any(said in problem for problem in caught.value.problems) and "a:2: not JSON" in caught.value.problems
