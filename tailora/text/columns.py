@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tailora.errors import DataError, did_you_mean
+from tailora.errors import DataError, did_you_mean, some_of
 from tailora.recipe import Data
 
 # Layouts of well-known data sets first: a column such as `text` is the question only where nothing better is there.
@@ -29,6 +29,7 @@ CHATS = ("messages", "conversations")
 # Names that rows of the splits use for something of their own; a column called so is carried as `source_<name>`.
 _OURS = ("id", "where", "prompt", "answer", "context", "tests", "cluster", "slice", "leaks")
 _ALIKE = 0.6
+_MOST_NAMES = 20
 # Data sets that name the kind of each task want some kinds kept for the test.
 _UNSEEN = "family"
 _ALWAYS_CARRIED = ("tests", "topic", "domain", "program_stub")
@@ -91,7 +92,7 @@ def detect_columns(seen: Iterable[str], data: Data, source: str, labelled: bool 
     }
     problems = _problems(found)
     if problems:
-        raise DataError(f"{source}: {'; '.join(problems)}. Columns: {', '.join(names)}.")
+        raise DataError(f"{source}: {'; '.join(problems)}. Columns: {some_of(names, _MOST_NAMES)}.")
     return Columns(str(found["prompt"]), _context(data, None, free), str(found["answer"]))
 
 
@@ -171,7 +172,8 @@ def _problems(found: dict[str, "str | _NoChoice"]) -> list[str]:
 
 def _refuse_missing(asked: dict[str, str | None], names: list[str], source: str) -> None:
     missing = [
-        f'data.{key} = "{name}": {source} has no such column{did_you_mean(name, names)}; it has: {", ".join(names)}.'
+        f'data.{key} = "{name}": {source} has no such column{did_you_mean(name, names)}; it has: '
+        f"{some_of(names, _MOST_NAMES)}."
         for key, name in asked.items()
         if name is not None and name not in names
     ]

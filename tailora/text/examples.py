@@ -144,7 +144,7 @@ class _Mapping:
         columns = self._known[names]
         if columns is None:
             lacking = " and ".join(sorted(self._usual.required() - names))
-            had = ", ".join(name if name in names else f"{name} (null)" for name in row.values)
+            had = some_of([name if name in names else f"{name} (null)" for name in row.values], 20)
             raise FaultError(row.where, f"the row lacks {lacking}.", f"It has: {had or 'nothing'}.")
         if columns.required() != self._usual.required():
             self._notices.add(f"rows with other columns: {spell(columns)}", row.where)
@@ -162,7 +162,7 @@ class _Mapping:
                 'write data.input = "" to leave it out.',
             )
         if unused:
-            self._notices.add(f"columns that are not used: {', '.join(unused)}", row.where)
+            self._notices.add(f"columns that are not used: {some_of(unused, 20)}", row.where)
 
     def _detect(self, names: list[str]) -> Columns | None:
         if self._usual.required() <= set(names):
@@ -199,7 +199,7 @@ def find_columns(head: Sequence[SourceRow], data: Data, source: str, labelled: b
 
 def spell(columns: Columns) -> str:
     """Return the columns as "prompt = question, answer = reply"."""
-    return ", ".join(f"{key} = {name}" for key, name in vars(columns).items() if name is not None)
+    return ", ".join(f"{key} = {some_of([name])}" for key, name in vars(columns).items() if name is not None)
 
 
 def _example(row: SourceRow, columns: Columns, notices: Notices, labelled: bool) -> Row:
@@ -407,7 +407,7 @@ def _turn(said: _Said, where: str, notices: Notices) -> Row:
         )
     extra = turn.keys() - {*keys, *_WEIGHTS}
     if extra:
-        notices.add(f"keys of turns that are not used: {', '.join(sorted(extra))}", where)
+        notices.add(f"keys of turns that are not used: {some_of(sorted(extra))}", where)
     plain = {"role": role, "content": _content(said, content)}
     return plain if role != "assistant" or _is_learned(turn) else plain | {"learn": False}
 

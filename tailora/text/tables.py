@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from tailora.errors import some_of
 from tailora.text.content import lines
 from tailora.text.records import ROW_CAP, Fault, FaultError, Note, Record, Records
 
@@ -117,7 +118,7 @@ def _is_number(field: str) -> bool:
 def _refuse_bad_header(where: str, names: list[str]) -> None:
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
-        raise FaultError(where, "columns that stand twice; give each a name of its own:", f"{', '.join(twice)}.")
+        raise FaultError(where, "columns that stand twice; give each a name of its own:", f"{some_of(twice)}.")
 
 
 def _miscounted(where: str, found: int, names: list[str], delimiter: str) -> Fault:
@@ -131,7 +132,7 @@ def _miscounted(where: str, found: int, names: list[str], delimiter: str) -> Fau
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(names) if len(names) <= 8 else f"{', '.join(names[:7])}, …, {names[-1]}"
+    return some_of(names) if len(names) <= 8 else f"{some_of(names[:7], 7)}, …, {some_of(names[-1:])}"
 
 
 def _records(path: Path, texts: Iterable[str], delimiter: str) -> Iterator[tuple[str, list[str]]]:

@@ -390,3 +390,11 @@ def test_what_a_reader_refuses_and_what_is_wrong_with_rows_are_said_at_once() ->
             list(to_examples(rows(first), Data(source="a"), "a", Kept()))
         assert len(caught.value.problems) == 2
         assert any(said in problem for problem in caught.value.problems) and "a:2: not JSON" in caught.value.problems
+
+
+def test_the_name_of_a_column_never_breaks_a_line_or_moves_the_cursor() -> None:
+    name = "note\nverdict: better\x1b[2J"
+    _, kept = kept_of({"question": "q", "answer": "a", name: "n"})
+    said = [*kept.notices.counts, *refusals({"question": "q", name: "n"})]
+    said += refusals({"question": "q", "answer": "a"}, {"question": "q", name: "n"})
+    assert len(said) == 3 and all(r"note\nverdict" in text and "\n" not in text and "\x1b" not in text for text in said)
