@@ -7,6 +7,7 @@ from typing import Any
 
 from tailora.errors import DataError, did_you_mean, some_of
 from tailora.recipe import Data
+from tailora.text.records import TURN_KEYS
 
 # Layouts of well-known data sets first: a column such as `text` is the question only where nothing better is there.
 _LAYOUTS = (
@@ -23,8 +24,6 @@ _OTHER_PROMPTS = (
 INPUTS = ("input", "context")
 _ANSWERS = ("output", "response", "answer", "answers", "completion", "code", "snippet", "long_answer")
 LABELS = ("label", "labels", "category", "class", "target", "sentiment")
-# What a turn of a conversation has; the second is ShareGPT's.
-TURN_KEYS = (("role", "content"), ("from", "value"))
 CHATS = ("messages", "conversations")
 # Names that rows of the splits use for something of their own; a column called so is carried as `source_<name>`.
 _OURS = ("id", "where", "prompt", "answer", "context", "tests", "cluster", "slice", "leaks")

@@ -18,7 +18,6 @@ from tailora.text.columns import (
     CHATS,
     INPUTS,
     LABELS,
-    TURN_KEYS,
     Carried,
     Columns,
     carried_columns,
@@ -29,7 +28,7 @@ from tailora.text.columns import (
 )
 from tailora.text.near import content_key
 from tailora.text.read import SourceRow
-from tailora.text.records import FaultError, Notices, Problems
+from tailora.text.records import TURN_KEYS, FaultError, Notices, Problems
 
 REPEAT = "exact repeat of an earlier row"
 _HEAD = 1000

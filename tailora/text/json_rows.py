@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 from tailora.errors import DataError
 from tailora.text.content import lines
 from tailora.text.json_values import Cursor, Decoded, Decoder, fault_of, may_be_cut_off
-from tailora.text.records import Fault, FaultError, Note, Record, Records, split_named
+from tailora.text.records import TURN_KEYS, Fault, FaultError, Note, Record, Records, split_named
 
 RAW = "rows with a raw tab or control character inside a text of JSON, which the standard forbids; kept"
-# Lists of objects that are part of a row.
-_TURNS = ("messages", "conversations", "conversation")
+# An object with a text or turns under one of these names is a row, whatever lists it has.
+_OF_ROWS = ("instruction", "prompt", "question", "text", "messages", "conversations")
 _ROWS, _LIST, _EMPTY, _OBJECT, _VALUE = "rows", "list", "empty list", "object", "value"
 
 
@@ -38,7 +38,7 @@ def json_records(path: Path, head: str, texts: Iterator[str], members: Sequence[
     inside = outline(path, iter([start])) if is_alone(start) else {}
     if lists := members or _lists_of_rows(path, inside):
         return _members(cursor, lists)
-    if next(iter(inside.values()), _VALUE) == _OBJECT:
+    if next(iter(inside.values()), _VALUE) == _OBJECT and not _is_row(inside):
         return _named_rows(cursor)
     return _one_a_line(path, texts) if _is_one_a_line(start) else _one_after_the_other(cursor)
 
@@ -67,15 +67,26 @@ def outline(path: Path, texts: Iterator[str]) -> dict[str, str]:
             # A list whose first element cannot be read counts as rows, so that its reader says what is wrong.
             found[key] = {"[": _ROWS, "{": _OBJECT}.get(cursor.peek(), _VALUE)
             if found[key] == _ROWS:
-                kinds: set[bool] = set()
+                kinds: set[str] = set()
                 for element in _elements(cursor, key):
-                    kinds.add(isinstance(element.decoded.value, dict))
-                    found[key] = _ROWS if True in kinds else _LIST
+                    kinds.add(_kind(element.decoded.value))
+                    found[key] = next(kind for kind in (_VALUE, _ROWS, _LIST) if kind in kinds)
                 found[key] = found[key] if kinds else _EMPTY
             else:
                 cursor.value()
             mark = cursor.take(",}", "a comma and the next key, or }")
     return found
+
+
+def _kind(element: Any) -> str:
+    """Say what a list is by one element of it; a list of turns is the value of one row."""
+    if not isinstance(element, dict):
+        return _LIST
+    return _VALUE if any(set(pair) <= element.keys() for pair in TURN_KEYS) else _ROWS
+
+
+def _is_row(inside: Mapping[str, str]) -> bool:
+    return any(kind == _VALUE and key.lower() in _OF_ROWS for key, kind in inside.items())
 
 
 def lists_of_splits(inside: Mapping[str, str]) -> dict[str, list[str]]:
@@ -89,12 +100,14 @@ def lists_of_splits(inside: Mapping[str, str]) -> dict[str, list[str]]:
 
 def _lists_of_rows(path: Path, inside: Mapping[str, str]) -> list[str]:
     """Return the names of the lists that are the rows; raise DataError where that is not plain."""
-    lists = [key for key, kind in inside.items() if kind == _ROWS and key not in _TURNS]
+    lists = [key for key, kind in inside.items() if kind == _ROWS]
     lists = lists or [key for key, kind in inside.items() if kind == _EMPTY and (key == "data" or split_named(key))]
     if "data" in lists:
         return ["data"]
     if splits := lists_of_splits(inside):
         return [key for keys in splits.values() for key in keys]
+    if _is_row(inside):
+        return []
     if len(lists) > 1:
         raise FaultError(
             str(path),

@@ -11,6 +11,9 @@ from tailora.errors import DataError
 ROW_CAP = 64 << 20
 """Most characters of one row, as it is written; a longer one is a missing line end or quote, and fills the memory."""
 
+TURN_KEYS = (("role", "content"), ("from", "value"))
+"""What a turn of a conversation has; the second pair is ShareGPT's."""
+
 _PLACES, _PROBLEMS = 3, 20
 
 

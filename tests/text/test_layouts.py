@@ -105,8 +105,30 @@ def test_the_one_list_of_objects_in_a_file_is_its_rows(indent: int | None, tmp_p
 
 @pytest.mark.parametrize("turns", [[{"role": "user", "content": "q"}], [{"from": "human", "value": "q"}]])
 def test_a_conversation_is_a_row_and_not_a_list_of_rows(turns: list[dict[str, str]], tmp_path: Path) -> None:
-    for key in ("messages", "conversations"):
-        assert values(saved(tmp_path / "one.json", json.dumps({key: turns}, indent=1))) == [{key: turns}]
+    for names in (["messages"], ["conversations"], ["prompt", "completion"], ["chosen", "rejected"]):
+        row = dict.fromkeys(names, turns)
+        assert values(saved(tmp_path / "one.json", json.dumps(row, indent=1))) == [row]
+
+
+def test_a_first_line_longer_than_a_piece_of_the_file_is_a_row_like_the_others(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "q" * 400_000}, {"role": "assistant", "content": "a"}] * 4
+    for row in ({"messages": turns}, {"question": "q", "passages": [{"text": "p" * 400_000}] * 4}):
+        path = saved(tmp_path / "rows.jsonl", (json.dumps(row) + "\n") * 2)
+        assert values(path) == [row, row]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"answers": [{"text": "a", "answer_start": 0}]},
+        {"answers": {"text": ["a"], "answer_start": [0]}},
+        {"answer": "a", "tests": [{"input": "f()", "expected": 1}], "sources": [{"url": "u"}]},
+    ],
+)
+def test_the_only_row_of_a_file_is_a_row_whatever_lists_it_has(more: dict[str, Any], tmp_path: Path) -> None:
+    for row in ({"question": "q", **more}, {**more, "question": "q"}):
+        for indent in (None, 1):
+            assert values(saved(tmp_path / "one.json", json.dumps(row, indent=indent))) == [row]
 
 
 @pytest.mark.parametrize(
