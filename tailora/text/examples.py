@@ -146,7 +146,7 @@ class _Mapping:
             had = some_of([name if name in names else f"{name} (null)" for name in row.values], 20)
             raise FaultError(row.where, f"the row lacks {lacking}.", f"It has: {had or 'nothing'}.")
         if columns.required() != self._usual.required():
-            self._notices.add(f"rows with other columns: {spell(columns)}", row.where)
+            self._notices.add("rows with other columns", row.where, [spell(columns)])
         self._note_unused(row, columns)
         return columns
 
@@ -161,7 +161,7 @@ class _Mapping:
                 'write data.input = "" to leave it out.',
             )
         if unused:
-            self._notices.add(f"columns that are not used: {some_of(unused, 20)}", row.where)
+            self._notices.add("columns that are not used", row.where, unused)
 
     def _detect(self, names: list[str]) -> Columns | None:
         if self._usual.required() <= set(names):
@@ -406,7 +406,7 @@ def _turn(said: _Said, where: str, notices: Notices) -> Row:
         )
     extra = turn.keys() - {*keys, *_WEIGHTS}
     if extra:
-        notices.add(f"keys of turns that are not used: {some_of(sorted(extra))}", where)
+        notices.add("keys of turns that are not used", where, sorted(extra))
     plain = {"role": role, "content": _content(said, content)}
     return plain if role != "assistant" or _is_learned(turn) else plain | {"learn": False}
 

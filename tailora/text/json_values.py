@@ -91,7 +91,7 @@ class Decoder:
         return row
 
     def _constant(self, constant: str) -> None:
-        self._faults.append((f"{constant} is no value of JSON; write null, or leave the key out.", ""))
+        self._faults.append(("a value that JSON does not have; write null, or leave the key out:", f"{constant}."))
 
     def _float(self, digits: str) -> float:
         number = float(digits)

@@ -2,11 +2,11 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tailora.errors import DataError
+from tailora.errors import DataError, some_of
 
 ROW_CAP = 64 << 20
 """Most characters of one row, as it is written; a longer one is a missing line end or quote, and fills the memory."""
@@ -14,7 +14,7 @@ ROW_CAP = 64 << 20
 TURN_KEYS = (("role", "content"), ("from", "value"))
 """What a turn of a conversation has; the second pair is ShareGPT's."""
 
-_PLACES, _PROBLEMS = 3, 20
+_PLACES, _PROBLEMS, _NAMES = 3, 20, 20
 
 
 _SPLITS = {
@@ -72,10 +72,14 @@ class Notices:
 
     counts: Counter[str] = field(default_factory=Counter)
     places: dict[str, list[str]] = field(default_factory=dict)
+    names: dict[str, dict[str, None]] = field(default_factory=dict)
+    """What a kind was about in any row, such as the columns, in the order in which it was met."""
 
-    def add(self, kind: str, place: str) -> None:
+    def add(self, kind: str, place: str, names: Iterable[str] = ()) -> None:
         """Count one row."""
         self.counts[kind] += 1
+        if names:
+            self.names.setdefault(kind, {}).update(dict.fromkeys(names))
         if self.counts[kind] <= _PLACES:
             self.places.setdefault(kind, []).append(place)
 
@@ -85,7 +89,12 @@ class Notices:
 
     def card(self) -> dict[str, dict[str, Any]]:
         """Return them as the data card has them, the most frequent first."""
-        return {kind: {"rows": rows, "places": self.places[kind]} for kind, rows in self.counts.most_common()}
+        return {
+            self._named(kind): {"rows": rows, "places": self.places[kind]} for kind, rows in self.counts.most_common()
+        }
+
+    def _named(self, kind: str) -> str:
+        return f"{kind}: {some_of(list(self.names[kind]), _NAMES)}" if kind in self.names else kind
 
 
 @dataclass

@@ -135,7 +135,16 @@ def test_23_rows_of_other_columns_are_used_where_all_of_them_map_and_noticed() -
 
 def test_24_columns_that_are_not_used_are_noticed_once() -> None:
     _, kept = kept_of(*({"question": f"q{i}", "answer": "a", "date": "d", "url": "u"} for i in range(5)))
-    assert dict(kept.notices.counts) == {"columns that are not used: date, url": 5}
+    assert {kind: entry["rows"] for kind, entry in kept.notices.card().items()} == {
+        "columns that are not used: date, url": 5
+    }
+
+
+def test_columns_that_are_not_used_are_one_notice_whichever_a_row_has() -> None:
+    _, kept = kept_of(*({"question": f"q{i}", "answer": "a", f"x{i}": 1} for i in range(30)))
+    ((kind, entry),) = kept.notices.card().items()
+    assert kind.startswith("columns that are not used: x0, x1, ") and kind.endswith("… and 10 more")
+    assert entry == {"rows": 30, "places": ["rows.jsonl:1", "rows.jsonl:2", "rows.jsonl:3"]}
 
 
 def test_27_null_is_no_text_and_drops_the_row() -> None:
@@ -395,6 +404,6 @@ def test_what_a_reader_refuses_and_what_is_wrong_with_rows_are_said_at_once() ->
 def test_the_name_of_a_column_never_breaks_a_line_or_moves_the_cursor() -> None:
     name = "note\nverdict: better\x1b[2J"
     _, kept = kept_of({"question": "q", "answer": "a", name: "n"})
-    said = [*kept.notices.counts, *refusals({"question": "q", name: "n"})]
+    said = [*kept.notices.card(), *refusals({"question": "q", name: "n"})]
     said += refusals({"question": "q", "answer": "a"}, {"question": "q", name: "n"})
     assert len(said) == 3 and all(r"note\nverdict" in text and "\n" not in text and "\x1b" not in text for text in said)
