@@ -63,19 +63,23 @@ def outline(path: Path, texts: Iterator[str]) -> dict[str, str]:
     with suppress(DataError):  # whoever reads the rows says what is wrong
         mark = cursor.take("{", "{")
         while mark != "}":
-            key = cursor.key()
-            # A list whose first element cannot be read counts as rows, so that its reader says what is wrong.
-            found[key] = {"[": _ROWS, "{": _OBJECT}.get(cursor.peek(), _VALUE)
-            if found[key] == _ROWS:
-                kinds: set[str] = set()
-                for element in _elements(cursor, key):
-                    kinds.add(_kind(element.decoded.value))
-                    found[key] = next(kind for kind in (_VALUE, _ROWS, _LIST) if kind in kinds)
-                found[key] = found[key] if kinds else _EMPTY
-            else:
-                cursor.value()
+            _pass_over(cursor, cursor.key(), found)
             mark = cursor.take(",}", "a comma and the next key, or }")
     return found
+
+
+def _pass_over(cursor: Cursor, key: str, found: dict[str, str]) -> None:
+    """Move past the value of a key, and write into `found` what it holds, as far as it can be read."""
+    # A list whose first element cannot be read counts as rows, so that its reader says what is wrong.
+    found[key] = {"[": _ROWS, "{": _OBJECT}.get(cursor.peek(), _VALUE)
+    if found[key] != _ROWS:
+        cursor.value()
+        return
+    kinds: set[str] = set()
+    for element in _elements(cursor, key):
+        kinds.add(_kind(element.decoded.value))
+        found[key] = next(kind for kind in (_VALUE, _ROWS, _LIST) if kind in kinds)
+    found[key] = found[key] if kinds else _EMPTY
 
 
 def _kind(element: Any) -> str:
@@ -93,9 +97,13 @@ def lists_of_splits(inside: Mapping[str, str]) -> dict[str, list[str]]:
     """Return the lists of rows in an `outline` that are named after splits, by split; empty where none is to train."""
     named: dict[str, list[str]] = {}
     for key, kind in inside.items():
-        if kind in (_ROWS, _EMPTY) and split_named(key):
+        if _is_split(key, kind):
             named.setdefault(split_named(key), []).append(key)
     return named if "train" in named else {}
+
+
+def _is_split(key: str, kind: str) -> bool:
+    return kind in (_ROWS, _EMPTY) and bool(split_named(key))
 
 
 def _lists_of_rows(path: Path, inside: Mapping[str, str]) -> list[str]:
@@ -200,19 +208,17 @@ def _members(cursor: Cursor, lists: Sequence[str]) -> Records:
     # Several splits of one file are read one by one, and what stands beside them is said once.
     splits = {split_named(name) for name in lists} - {""}
     is_said = not splits or "train" in splits
+    found: dict[str, str] = {}
     mark = cursor.take("{", "{")
     while mark != "}":
         cursor.peek()
         line, key = cursor.where(), cursor.key()
         if key in lists and cursor.peek() == "[":
             yield from _rows(cursor, _step(key))
-        elif cursor.peek() == "[":
-            yield from [_beside(key, line)] if is_said and not (splits and split_named(key)) else ()
-            for _ in _elements(cursor, key):
-                pass
         else:
-            cursor.value()
-            yield from [_beside(key, line)] if is_said else ()
+            _pass_over(cursor, key, found)
+            if is_said and not (splits and _is_split(key, found[key])):
+                yield _beside(key, line)
         mark = cursor.take(",}", "a comma and the next key, or }")
     _refuse_more(cursor)
 

@@ -23,16 +23,7 @@ from tailora.errors import DataError, did_you_mean
 from tailora.text.checks import remarks, what_is_wrong
 from tailora.text.content import PARQUET, is_gzip, kind_of, opened, pieces, refuse_other_kinds, texts
 from tailora.text.json_rows import is_alone, json_records, lists_of_splits, outline
-from tailora.text.records import (
-    Fault,
-    FaultError,
-    Note,
-    Notices,
-    Problems,
-    Record,
-    Records,
-    split_named,
-)
+from tailora.text.records import Fault, FaultError, Note, Notices, Problems, Record, Records, split_named
 from tailora.text.tables import arrow_records, csv_records, is_table, parquet_records
 
 _KINDS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow")
@@ -128,8 +119,8 @@ def splits_of(source: Source) -> dict[str, Source]:
 
 def _split_of_file(file: Path, source: Source) -> str:
     """Return the split that a file is named after, or the folder inside the source where it lies."""
-    is_inside = file.parent != Path(str(source).removesuffix(f"#{source.rows}"))
-    return split_named(file.name) or (split_named(file.parent.name) if is_inside and len(source.files) > 1 else "")
+    folder = Path(str(source).removesuffix(f"#{source.rows}"))
+    return split_named(file.name) or (split_named(file.parent.name) if folder in file.parent.parents else "")
 
 
 def _lists_of_splits(path: Path) -> dict[str, list[str]]:

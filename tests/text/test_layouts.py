@@ -53,6 +53,15 @@ def test_what_stands_beside_the_splits_of_a_file_is_said_once(tmp_path: Path) ->
     assert notices.total() == 2
 
 
+@pytest.mark.parametrize("other", [["text"], {"a": 1}, "rows.csv"])
+def test_what_is_named_after_a_split_and_holds_no_rows_is_said(other: Any, tmp_path: Path) -> None:
+    for more in ({}, {"validation": ROWS}):
+        path, notices = saved(tmp_path / "rows.json", {"train": ROWS, "test": other, **more}), Notices()
+        for source in [*splits_of(locate_source(str(path))).values()] or [path]:
+            assert list(read_rows(source, notices))
+        assert dict(notices.counts) == {'"test" stands beside the rows and is not read': 1}
+
+
 @pytest.mark.parametrize("content", [{"train": ROWS}, {"data": ROWS, "test": ROWS}, ROWS, {"a": {"train": ROWS}}])
 def test_a_file_without_lists_for_two_splits_has_none(content: Any, tmp_path: Path) -> None:
     assert splits_of(locate_source(str(saved(tmp_path / "rows.json", content)))) == {}
