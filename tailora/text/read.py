@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tailora import files
-from tailora.errors import DataError, did_you_mean
+from tailora.errors import DataError, did_you_mean, some_of
 from tailora.text.checks import remarks, what_is_wrong
 from tailora.text.content import PARQUET, is_gzip, kind_of, opened, pieces, refuse_other_kinds, texts
 from tailora.text.json_rows import is_alone, json_records, lists_of_splits, outline
@@ -60,9 +60,9 @@ class Source:
 
     def parts(self) -> list[str]:
         """Return the names of its files, or of the lists in its one file that are meant."""
-        return [f"{path.name}: {member}" for path in self.files for member in self.members] or [
-            path.name for path in self.files
-        ]
+        if self.members:
+            return [f"{path.name}: {member}" for path in self.files for member in self.members]
+        return [path.name if split_named(path.name) else f"{path.parent.name}/{path.name}" for path in self.files]
 
     def sha256(self) -> str:
         """Return the SHA-256 of the file; of several, that of the list which `sha256sum` prints beside them.
@@ -216,9 +216,10 @@ def _in_folder(folder: Path) -> tuple[list[Path], list[Path]]:
         part, rest = _in_folder(path)
         found, left_out = found + part, [*(other for other in left_out if other != path), *rest]
     if not found:
+        deeper = " Name the folder in it that has the rows." if any(path.is_dir() for path in inside) else ""
         raise DataError(
             f"{folder} is a folder without data ({', '.join(_KINDS)}, each also .gz); "
-            f"it has: {', '.join(path.name for path in inside[:10]) or 'nothing'}."
+            f"it has: {some_of([path.name for path in inside]) or 'nothing'}.{deeper}"
         )
     return found, left_out
 

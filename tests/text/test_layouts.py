@@ -81,6 +81,11 @@ def test_folders_named_after_splits_are_these_splits(tmp_path: Path) -> None:
     source = locate_source(str(tmp_path))
     assert {split: values(part) for split, part in splits_of(source).items()} == {"train": ROWS[:4], "test": ROWS[4:]}
     assert [path.name for path in source.left_out] == ["README.md"]
+    assert splits_of(source)["test"].parts() == ["test/rows.json"]
+    (tmp_path / "train").rename(tmp_path / "easy")
+    (tmp_path / "test").rename(tmp_path / "hard")
+    with pytest.raises(DataError, match=r"it has: README\.md, easy, hard\. Name the folder in it"):
+        locate_source(str(tmp_path))
 
 
 def test_what_save_to_disk_writes_is_read(tmp_path: Path) -> None:
