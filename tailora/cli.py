@@ -266,15 +266,21 @@ def new(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="Where the recipe is written, such as mine.toml.")],
     source: Annotated[str, typer.Option(help="The data to learn from.")] = "python_qa",
 ) -> None:
-    """Write a commented recipe to start from; every key is there with its default."""
+    """Write a commented recipe to start from, with what was seen in the data; every key is there with its default."""
     from tailora.files import write_text
     from tailora.recipe import describe_recipe, parse_recipe
+    from tailora.text.look import look
 
     if path.exists():
         raise RecipeError(f"{path} exists already; choose another name or remove it.")
-    recipe = parse_recipe({"name": path.stem, "data": {"source": source}}, str(path))
-    write_text(path, describe_recipe(recipe))
-    _say("new", f"{path}; start with `tailora run {path}`")
+    values: dict[str, Any] = {"name": path.stem, "data": {"source": source}}
+    parse_recipe(values, str(path))
+    seen = look(source)
+    recipe = parse_recipe({**values, "task": seen.task, "data": values["data"] | seen.keys}, str(path))
+    write_text(path, describe_recipe(recipe, seen.remarks, seen.unset))
+    _say("new", *(f"{key}: {remark}" for key, remark in seen.remarks.items()))
+    first = "" if seen.is_clear else "name the columns in it, then "
+    _say("new", f'{path} for task = "{seen.task}"; {first}start with `tailora run {path}`')
 
 
 @models.callback()

@@ -16,6 +16,8 @@ import difflib
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+_LONGEST_NAME = 60
+
 
 class TailoraError(Exception):
     """Something the user can mend; the message says how."""
@@ -57,4 +59,15 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def plain(text: str) -> str:
     """Return `text` without control and bidi characters, which can rewrite a terminal; line breaks and tabs stay."""
-    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf"))
+    return (
+        text
+        if text.isprintable()
+        else "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf"))
+    )
+
+
+def some_of(names: Sequence[str], most: int = 8) -> str:
+    """Return the first names, each short and on one line, and how many more there are."""
+    lines = [plain(name).replace("\n", "\\n").replace("\t", "\\t") for name in names[:most]]
+    shown = ", ".join(line if len(line) <= _LONGEST_NAME else f"{line[:_LONGEST_NAME]}…" for line in lines)
+    return shown + (f", … and {len(names) - most:,} more" if len(names) > most else "")

@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 from tailora import files
+from tailora.errors import some_of
 from tailora.files import Row
 from tailora.present.format import count_rows, shorten_names
 
 _MOST_UNKNOWN = 0.01
+_MOST_VALUES = 20
 
 
 def card_lines(run: Path) -> list[str]:
@@ -26,9 +28,9 @@ def class_lines(classes: Row | None) -> list[str]:
     """Return which labels are which classes, a line for all and one for each file that writes them otherwise."""
     if classes is None:
         return []
-    numbered = ", ".join(f"{number} {name}" for number, name in enumerate(classes["names"]))
-    return [f"labels: {numbered}"] + [
-        f"labels of {file}: {', '.join(f'{written} is {name}' for written, name in known.items())}"
+    numbered = [f"{number} {name}" for number, name in enumerate(classes["names"])]
+    return [f"labels: {some_of(numbered, _MOST_VALUES)}"] + [
+        f"labels of {file}: {some_of([f'{written} is {name}' for written, name in known.items()], _MOST_VALUES)}"
         for file, known in classes["written"].items()
     ]
 
@@ -123,7 +125,7 @@ def _of_what(source: Row) -> str:
 def _shares(what: str, counts: dict[str, dict[str, int]]) -> dict[str, str]:
     """Return a line for each split with the rows of each value, where there are any."""
     return {
-        f"{what}s, {split}": ", ".join(f"{value} {rows:,}" for value, rows in seen.items())
+        f"{what}s, {split}": some_of([f"{value} {rows:,}" for value, rows in seen.items()], _MOST_VALUES)
         for split, seen in counts.items()
         if seen
     }
