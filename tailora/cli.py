@@ -38,9 +38,13 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Do this stage again, and t
 UnsafeExec = Annotated[
     bool, typer.Option("--unsafe-exec", help="Where no sandbox holds, run generated programs with limits only.")
 ]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Show every metric, note and warning; the report has them all.")
+]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Refuse data of which anything would only be counted and shown.")
 ]
+_MOST_WARNINGS = 5
 DEFAULT_RUNS = Path("runs")  # stands here too, since run.py is only imported by the command that needs it
 
 
@@ -67,13 +71,15 @@ def run_command(
     fresh: Fresh = False,
     strict: Strict = False,
     unsafe_exec: UnsafeExec = False,
+    verbose: Verbose = False,
 ) -> None:
     """Prepare, train, evaluate and report; finished stages are not done again."""
+    _listen(verbose)
     overrides = _with_flags(overrides, {"data.strict": strict, "evaluate.unsafe_exec": unsafe_exec})
     run = _open(recipe, overrides, runs, "prepare" if fresh else None, trains=True)
     with run.lock():
         for verb in (_prepare, _train, _evaluate, _report):
-            verb(run.recipe, run.folder.parent)
+            verb(run.recipe, run.folder.parent, verbose)
 
 
 def _with_flags(overrides: list[str] | None, flags: dict[str, bool]) -> list[str]:
@@ -81,14 +87,19 @@ def _with_flags(overrides: list[str] | None, flags: dict[str, bool]) -> list[str
     return [*(overrides or []), *(f"{key}=true" for key, given in flags.items() if given)]
 
 
-def _stage_command(verb: str, act: Callable[["Recipe", Path], None], text: str) -> None:
+def _stage_command(verb: str, act: Callable[["Recipe", Path, bool], None], text: str) -> None:
     @app.command(verb, help=text)
     def command(
-        recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFAULT_RUNS, fresh: Fresh = False
+        recipe: RecipeName,
+        overrides: Overrides = None,
+        runs: Runs = DEFAULT_RUNS,
+        fresh: Fresh = False,
+        verbose: Verbose = False,
     ) -> None:
+        _listen(verbose)
         needs = () if verb == "report" else ("data", "base")
         run = _open(recipe, overrides, runs, verb if fresh else None, needs, trains=verb == "train")
-        act(run.recipe, run.folder.parent)
+        act(run.recipe, run.folder.parent, verbose)
 
 
 def _open(
@@ -140,50 +151,58 @@ def _found(name: str, overrides: list[str], runs: Path) -> tuple[str, list[str],
     return str(folder / "recipe.toml"), [f"name={folder.name}", *overrides], folder.parent
 
 
-def _prepare(recipe: "Recipe", runs: Path) -> None:
+def _prepare(recipe: "Recipe", runs: Path, verbose: bool) -> None:
+    from tailora.files import read_json
     from tailora.pipeline import prepare
-    from tailora.present.data import card_lines
+    from tailora.present.data import card_lines, warnings
 
     prepare(recipe, runs)
-    _say("prepare", *card_lines(runs / recipe.name))
+    folder = runs / recipe.name
+    _say("prepare", *card_lines(folder))
+    _warn(warnings(read_json(folder / "prepare" / "card.json")), "`tailora show data`", verbose)
 
 
-def _train(recipe: "Recipe", runs: Path) -> None:
+def _train(recipe: "Recipe", runs: Path, verbose: bool) -> None:
     from tailora.pipeline import train
     from tailora.present.training import training_lines
 
     train(recipe, runs)
-    _say("train", *training_lines(runs / recipe.name))
+    lines = training_lines(runs / recipe.name)
+    _say("train", *(lines if verbose else lines[:2]))
 
 
-def _evaluate(recipe: "Recipe", runs: Path) -> None:
+def _evaluate(recipe: "Recipe", runs: Path, verbose: bool) -> None:
     from tailora.pipeline import evaluate
 
-    _show_comparison(evaluate(recipe, runs))
+    _show_comparison(evaluate(recipe, runs), verbose)
 
 
-def _show_outside(comparison: dict[str, Any], run: "Run") -> None:
+def _show_outside(comparison: dict[str, Any], run: "Run", verbose: bool) -> None:
     from tailora.present.data import other_rows_lines
 
     _say("prepare", *other_rows_lines(run.folder))
-    _show_comparison(comparison)
-    _say("evaluate", f"answers, scores and comparison are in {run.folder / 'evaluate'}")
+    _show_comparison(comparison, verbose)
+    _say("evaluate", f"answers, scores and comparison: {run.folder / 'evaluate'}")
 
 
-def _show_comparison(comparison: dict[str, Any]) -> None:
-    from tailora.present.comparison import SHORT_HEADER, headline, prompt_lines, short_cells
+def _show_comparison(comparison: dict[str, Any], verbose: bool) -> None:
+    from tailora.present import comparison as present
 
-    cells = list(short_cells(comparison))
-    _show_table(SHORT_HEADER, cells, texts=("metric", "verdict"))
-    if any(verdict.endswith("*") for *_, verdict in cells):
-        _say("evaluate", "* too few independent rows or groups: the interval is rough")
-    _say("evaluate", *headline(comparison), *prompt_lines(comparison))
+    entries = present.screen_entries(comparison, everything=verbose)
+    _show_table(present.SCREEN_HEADER, present.screen_cells(entries), texts=("metric", "verdict"))
+    if any(entry["caution"] for entry in entries):
+        _say("", present.ROUGH)
+    _say("verdict", *present.headline(comparison))
+    if verbose:
+        _say("evaluate", *present.notes(comparison))
+    _say("evaluate", *present.prompt_lines(comparison))
+    _warn(present.warnings(comparison), "the report", verbose)
 
 
-def _report(recipe: "Recipe", runs: Path) -> None:
+def _report(recipe: "Recipe", runs: Path, verbose: bool) -> None:
     from tailora.pipeline import report
 
-    _say("report", str(report(recipe, runs)))
+    _say("report", f"{report(recipe, runs)} (open it in a browser)")
 
 
 @app.command("prepare")
@@ -193,11 +212,13 @@ def prepare_command(
     runs: Runs = DEFAULT_RUNS,
     fresh: Fresh = False,
     strict: Strict = False,
+    verbose: Verbose = False,
 ) -> None:
     """Read, clean and split the data, with a card of what was kept and dropped."""
+    _listen(verbose)
     overrides = _with_flags(overrides, {"data.strict": strict})
     run = _open(recipe, overrides, runs, "prepare" if fresh else None, ("data",))
-    _prepare(run.recipe, run.folder.parent)
+    _prepare(run.recipe, run.folder.parent, verbose)
 
 
 _stage_command("train", _train, "Train the adapter; prepares first where that has not been done.")
@@ -218,12 +239,14 @@ def evaluate_command(  # noqa: PLR0913  (the options of a command)
     runs: Runs = DEFAULT_RUNS,
     fresh: Fresh = False,
     unsafe_exec: UnsafeExec = False,
+    verbose: Verbose = False,
 ) -> None:
     """Compare base and tuned on held-out rows; trains first where needed.
 
     With --on, the adapter of a finished run meets other rows, such as MBPP or HumanEval. With --adapter and --data, any
     adapter meets any rows. An evaluation that was interrupted goes on where it stopped.
     """
+    _listen(verbose)
     words = _with_flags(overrides, {"evaluate.unsafe_exec": unsafe_exec})
     if adapter or base or data:
         from tailora.pipeline.outside import evaluate_adapter, recipe_of_adapter
@@ -232,7 +255,7 @@ def evaluate_command(  # noqa: PLR0913  (the options of a command)
         if adapter is None or data is None:
             raise RecipeError("--adapter and --data belong together, and --base to them; one of the two is missing.")
         asked = recipe_of_adapter(adapter, base, data, name, words)
-        _show_outside(*evaluate_adapter(asked, adapter, runs, fresh=fresh))
+        _show_outside(*evaluate_adapter(asked, adapter, runs, fresh=fresh), verbose)
         return
     if recipe is None:
         raise RecipeError("evaluate needs a recipe, the folder of a run, or --adapter and --data.")
@@ -242,10 +265,10 @@ def evaluate_command(  # noqa: PLR0913  (the options of a command)
         from tailora.recipe import load_recipe
 
         asked = load_recipe(recipe, words)
-        _show_outside(*evaluate_on(runs / asked.name, recipe_on(asked, on, name, words), fresh=fresh))
+        _show_outside(*evaluate_on(runs / asked.name, recipe_on(asked, on, name, words), fresh=fresh), verbose)
     else:
         run = _open(recipe, words, runs, "evaluate" if fresh else None, trains=True)
-        _evaluate(run.recipe, run.folder.parent)
+        _evaluate(run.recipe, run.folder.parent, verbose)
 
 
 _stage_command("report", _report, "Write report.html and report.md from the files of a finished run.")
@@ -383,9 +406,18 @@ def show_row(
     _say("row", counts)
 
 
+def _warn(lines: Sequence[str], place: str, verbose: bool) -> None:
+    """Show warnings, at most a few of them, and where the others stand."""
+    shown = lines if verbose else lines[:_MOST_WARNINGS]
+    for line in shown:
+        _say("warning", line)
+    if len(lines) > len(shown):
+        _say("warning", f"{len(lines) - len(shown)} more: {place} shows them, and --verbose")
+
+
 def _say(verb: str, *lines: str) -> None:
     for line in lines:
-        _console().print(f"[bold cyan]{verb:<9}[/]", end="")
+        _console().print(f"[bold {'yellow' if verb == 'warning' else 'cyan'}]{verb:<9}[/]", end="")
         _console().print(plain(line), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -413,7 +445,13 @@ class _Teller(logging.Handler):
     """Shows what stages tell, each line under its verb."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        _say(record.name.rpartition(".")[2], record.getMessage())
+        warns = record.levelno >= logging.WARNING
+        _say("warning" if warns else record.name.rpartition(".")[2], record.getMessage())
+
+
+def _listen(verbose: bool) -> None:
+    """Choose how much of what stages tell is shown."""
+    logging.getLogger("tailora").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
 def main() -> None:

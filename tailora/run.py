@@ -290,6 +290,16 @@ def tell(verb: str, line: str) -> None:
     logging.getLogger(f"tailora.{verb}").info(line)
 
 
+def note(verb: str, line: str) -> None:
+    """Say what is good to know and needs no action; the command line shows it with --verbose."""
+    logging.getLogger(f"tailora.{verb}").debug(line)
+
+
+def warn(verb: str, line: str) -> None:
+    """Say what the user may have to act on."""
+    logging.getLogger(f"tailora.{verb}").warning(line)
+
+
 def _is_ignored(number: int) -> bool:
     return number not in (signal.SIGINT, signal.SIGTERM) and signal.getsignal(number) == signal.SIG_IGN
 

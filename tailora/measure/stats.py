@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Table = Array | Sequence[Sequence[float]]
 Aggregate = Callable[[Array, Array], Array]
+Caution = Literal["undefined", "one cluster", "too few", "few", "unequal"]
 Verdict = Literal["better", "worse", "no detectable difference"]
 
 _LEVEL = 0.95
@@ -63,8 +64,14 @@ class Comparison:
     detectable: float | None
     """Smallest true effect found with 80 % power at two-sided 5 %, given this spread and, for binary scores, the fewest
     rows or clusters that must change; None without spread, and below six, which find nothing."""
-    warning: str | None
-    """Why the interval deserves little trust, or None."""
+    clusters: int
+    """Groups of rows that are independent of one another; `n` where each row stands for itself."""
+    effective: int
+    """Clusters of equal size that tell as much: (Σ sizes)² / Σ sizes² (Kish 1965, Survey Sampling, 11.7)."""
+    undefined: int
+    """Resamples of these rows on which the metric has no value; with any there is no interval."""
+    caution: Caution | None
+    """Why the interval deserves little trust."""
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -230,7 +237,7 @@ class _Evidence(NamedTuple):
     p_value: float
     test: str
     error: float | None  # standard error of the difference; None with one cluster
-    problem: str | None = None
+    undefined: int = 0
     least: float | None = None  # what no effect below it can show, whatever the spread
 
 
@@ -255,7 +262,10 @@ def _comparison(
         ties=len(gains) - wins - losses,
         verdict=decide(evidence.low, evidence.high, evidence.p_value, higher_is_better=higher_is_better),
         detectable=_detectable(evidence, len(sizes)),
-        warning=evidence.problem or _warning(sizes),
+        clusters=len(sizes),
+        effective=(effective := len(gains) ** 2 // int(sizes @ sizes)),
+        undefined=evidence.undefined,
+        caution="undefined" if evidence.undefined else _caution(len(sizes), effective),
     )
 
 
@@ -294,25 +304,15 @@ def _unanimous_interval(difference: float, clusters: int) -> tuple[float, float]
     return difference - others * (1 + difference), difference + others * (1 - difference)
 
 
-def _warning(sizes: NDArray[np.intp]) -> str | None:
-    """Say what makes an interval rough, given the rows of each cluster.
-
-    Clusters of unequal sizes tell as much as (Σ sizes)² / Σ sizes² equal ones (Kish 1965, Survey Sampling, 11.7).
-    """
-    n, clusters = int(sizes.sum()), len(sizes)
-    rows = f"{n} test row{'s' * (n != 1)}"
-    counted = f"only {rows}" if clusters == n else f"only {clusters} independent group{'s' * (clusters != 1)} in {rows}"
+def _caution(clusters: int, effective: int) -> Caution | None:
+    """Return what makes an interval rough, given how many clusters there are and how many equal ones they are worth."""
     if clusters == 1:
-        return f"{counted}: no interval can be computed"
+        return "one cluster"
     if clusters < _FEWEST:
-        return f"{counted}: fewer than {_FEWEST} are too few to tell a difference"
+        return "too few"
     if clusters < _FEW:
-        return f"{counted}: below {_FEW} the interval is rough"
-    equal = n * n // int(sizes @ sizes)
-    if equal < _FEW:
-        told = f"{clusters} groups of unequal sizes tell as much as {equal} equal ones"
-        return f"{told}: below {_FEW} the interval is rough"
-    return None
+        return "few"
+    return "unequal" if effective < _FEW else None
 
 
 def _columns(**columns: Sequence[float]) -> list[Array]:
@@ -417,8 +417,7 @@ def _bootstrap_evidence(draws: Array, clusters: int, *, scale: float) -> _Eviden
         return _Evidence(None, None, 1.0, "paired bootstrap", None)
     lacking = int((~np.isfinite(draws)).sum())
     if lacking:
-        problem = f"no interval can be computed: {lacking:,} of {len(draws):,} samples of these rows have no value"
-        return _Evidence(None, None, 1.0, "paired bootstrap", None, problem)
+        return _Evidence(None, None, 1.0, "paired bootstrap", None, lacking)
     tail = (1 - _LEVEL) / 2
     low, high = (float(end) for end in np.quantile(draws, [tail, 1 - tail]))
     beyond = min(int((draws <= 0).sum()), int((draws >= 0).sum()))

@@ -95,7 +95,7 @@ def compare(metrics: Sequence[Metric], base: list[Row], tuned: list[Row]) -> Row
     headline = next(e for e in compared if e["metric"] == primary.name and e["by"] == "all")
     return {
         "primary": primary.name,
-        "chosen": _choice(metrics, primary, absent) + _part(len(usable[primary.name]), len(pairs)),
+        "chosen": _choice(metrics, primary, absent) | {"rows": len(usable[primary.name]), "of": len(pairs)},
         "verdict": headline["verdict"],
         "metrics": compared,
         "absent": absent,
@@ -110,16 +110,11 @@ def _usable(metric: Metric, pairs: Pairs) -> Pairs:
     return [(b, t) for b, t in pairs if metric.value(b) is not None and metric.value(t) is not None]
 
 
-def _choice(metrics: Sequence[Metric], primary: Metric, absent: dict[str, str]) -> str:
-    """Say why this metric gives the verdict, and what stands in the way of those that would come first."""
+def _choice(metrics: Sequence[Metric], primary: Metric, absent: dict[str, str]) -> Row:
+    """Return why this metric gives the verdict, and those without a value that would come first."""
     names = [metric.name for metric in metrics]
-    earlier = [metric for metric in metrics[: names.index(primary.name)] if metric.decides and metric.name in absent]
-    why = [primary.decides or "the first metric that has a value"]
-    return "; ".join(why + [f"{metric.name} is absent: {absent[metric.name]}" for metric in earlier])
-
-
-def _part(used: int, rows: int) -> str:
-    return f"; only {used:,} of {rows:,} rows have a value" if used < rows else ""
+    earlier = [metric.name for metric in metrics[: names.index(primary.name)] if metric.decides]
+    return {"decides": primary.decides, "absent": {name: absent[name] for name in earlier if name in absent}}
 
 
 def compare_general(base: list[Row], tuned: list[Row]) -> list[Row]:

@@ -10,7 +10,7 @@ from tailora import files
 from tailora.errors import DataError, RunError, some_of
 from tailora.files import Row, RowFile, fingerprint
 from tailora.measure import metrics
-from tailora.present.data import budget_lines, warnings
+from tailora.present.data import BEYOND, budget_line, budget_warnings, warnings
 from tailora.recipe import Data, Recipe
 from tailora.run import RUNS, Run, day_of, tell
 from tailora.text import near
@@ -25,7 +25,6 @@ from tailora.text.texts import Texts
 
 _MOST_LOST = 0.05
 _FEW = 100
-_BEYOND = "beyond data.limit"
 
 Sources = dict[str, list[tuple[str | None, Source]]]
 """The sources of the rows to be split ("train") and of splits with files of their own, each with its domain."""
@@ -176,7 +175,7 @@ def _read_split(
         return rows
     ranked = sorted((fingerprint("limit", near.content_key(row)), i) for i, row in enumerate(rows))
     for _, i in ranked[data.limit :]:
-        kept.dropped.add(_BEYOND, rows[i]["where"])
+        kept.dropped.add(BEYOND, rows[i]["where"])
     chosen = RowFile.write(path.with_suffix(".limited"), rows.pick(sorted(i for _, i in ranked[: data.limit])))
     path.unlink()
     return chosen
@@ -197,7 +196,7 @@ def _all_examples(listed: list[tuple[str | None, Source]], recipe: Recipe, kept:
 
 def _refuse_losses(kept: Kept, source: str) -> None:
     """Raise DataError when more than 5 % of the rows are unusable; repeats and `data.limit` lose nothing."""
-    lost = {reason: count for reason, count in kept.dropped.counts.items() if reason not in (REPEAT, _BEYOND)}
+    lost = {reason: count for reason, count in kept.dropped.counts.items() if reason not in (REPEAT, BEYOND)}
     if sum(lost.values()) > _MOST_LOST * kept.read:
         places = kept.dropped.places
         raise DataError(
@@ -416,7 +415,7 @@ def count_tokens(recipe: Recipe, root: Path = RUNS) -> list[str]:
         fitting = {name: fit_rows(rows, prompts, longest, name) for name, rows in splits._asdict().items()}
         remarks = prompts.remarks()
     budgets = {name: asdict(part.budget) for name, part in fitting.items()}
-    return budget_lines(budgets, remarks, recipe.task)
+    return [budget_line(budgets["train"], recipe.task), *budget_warnings(budgets), *remarks]
 
 
 def _texts(recipe: Recipe, root: Path, tokenizer: Any) -> Texts:

@@ -11,12 +11,12 @@ from tailora.files import Row
 from tailora.model.devices import Devices, check_launch, dismiss, joined, shard, weights_here
 from tailora.model.forecast import Forecast
 from tailora.pipeline.prepare import prepare
-from tailora.present.data import budget_lines
+from tailora.present.data import budget_line, budget_warnings
 from tailora.present.model_card import model_card
-from tailora.present.training import forecast_lines
+from tailora.present.training import forecast_line
 from tailora.recipe import Recipe
 from tailora.recipe import Train as TrainSettings
-from tailora.run import RUNS, Run, Stage, tell
+from tailora.run import RUNS, Run, Stage, note, tell, warn
 from tailora.tasks.base import Task
 from tailora.text.prompts import Sample
 from tailora.text.split import Splits
@@ -137,15 +137,18 @@ def set_up(run: Run, splits: Splits, stage: Stage) -> Ready:
     samples = {name: part.samples for name, part in fitting.items()}
     load.refuse_unknown_ids(model, (sample.tokens for part in samples.values() for sample in part))
     budgets = {name: asdict(part.budget) for name, part in fitting.items()}
-    for line in budget_lines(budgets, task.prompts.remarks(), recipe.task):
-        tell("train", line)
+    tell("train", budget_line(budgets["train"], recipe.task))
+    for line in budget_warnings(budgets):
+        warn("train", line)
+    for line in task.prompts.remarks():
+        note("train", line)
     if recipe.lora.method != "full" and (out := astray(model, recipe.lora.targets)):
         stage.say(f"{out:,} layers named in lora.targets lie where no text comes by: they get no adapter")
     model, path = _adapted(model, task, recipe, recipe.train.path, samples["train"])
     if recipe.lora.method != "full" and (experts := stacked_experts(model)):
         stage.say(f"{experts:,} weights of experts lie in stacks, which are no linear layers: they get no adapter")
     if path.why:
-        stage.say(f"losses on the {path.name} path: {path.why}")
+        stage.say(f"using the {'reference' if path.name == 'plain' else 'fast'} kernels: {path.why}")
     if recipe.lora.top_layers and recipe.task == "generate":
         _keep_prefix(model, [*samples["train"], *samples["val"]], stage)
     stage.facts |= {
@@ -182,8 +185,7 @@ def _adapted(model: Any, task: Task, recipe: Recipe, wish: Any, samples: list[Sa
 
 
 def _announce(forecast: Forecast) -> None:
-    for line in forecast_lines(forecast):
-        tell("train", line)
+    tell("train", forecast_line(forecast))
 
 
 def _help(recipe: Recipe, root: Path) -> Run:

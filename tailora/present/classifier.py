@@ -6,10 +6,10 @@ from pathlib import Path
 from tailora import files
 from tailora.files import Row
 from tailora.present import classifier_figures
-from tailora.present.format import format_interval, format_p
+from tailora.present.format import format_effect, format_p, format_share
 
 BASELINE_HEADER = (
-    "", "accuracy", "macro F1", "weighted F1", "MCC", "NLL", "Brier", "ECE", "tuned is, in accuracy", "test", "p",
+    "", "accuracy", "macro F1", "weighted F1", "MCC", "NLL", "Brier", "ECE", "tuned (accuracy)", "test", "p",
 )  # fmt: skip
 CLASS_HEADER = ("label", "rows", "precision", "recall", "F1", "F1 of base", "F1 of TF-IDF")
 _SHARES = ("accuracy", "macro F1", "weighted F1")
@@ -78,7 +78,7 @@ def _baseline_cells(entry: Row) -> tuple[str, ...]:
     return (
         entry["title"],
         *_score_cells(entry),
-        f"{verdict}: {format_interval(against)}",
+        f"{verdict}: {format_effect(against)}",
         against["test"],
         format_p(against["p_adjusted"]),
     )
@@ -90,7 +90,7 @@ def _class_cells(base: Row, tuned: Row, words: Row) -> tuple[str, ...]:
 
 
 def _share(value: float | None) -> str:
-    return "none" if value is None else f"{value:.1%}".replace("%", " %")
+    return "none" if value is None else format_share(value)
 
 
 def _number(value: float | None) -> str:
@@ -113,8 +113,8 @@ def _mistakes(run: Path, tuned: list[Row]) -> list[Row]:
 
 
 def class_note(prediction: Row) -> str:
-    """Say how sure a classifier was of what it said, and what chance it gave the right label."""
-    right = prediction["probabilities"][prediction["label"]]
-    return f"{_share(prediction['confidence'])} sure" + (
-        "" if prediction["right"] else f"; the right label was given {_share(right)}"
-    )
+    """Say how confident a classifier was, and what probability it gave the correct label where it was wrong."""
+    confidence = f"confidence {_share(prediction['confidence'])}"
+    if prediction["right"]:
+        return confidence
+    return f"{confidence}; probability of the correct label {_share(prediction['probabilities'][prediction['label']])}"

@@ -6,14 +6,15 @@ from tailora.files import Row
 from tailora.present.data import budget_losses
 from tailora.present.format import (
     count_rows,
-    digits,
-    ends,
+    format_change,
+    format_difference,
+    format_effect,
     format_interval,
+    format_number,
     format_p,
     format_value,
     one_line,
     shorten_names,
-    signed,
 )
 
 CONFINED = {
@@ -21,46 +22,97 @@ CONFINED = {
     "bubblewrap": "in bubblewrap",
     "limits": "with limits on time and memory, not in a sandbox",
 }
+COMPARISON_HEADER = ("metric", "rows", "base", "tuned", "difference", "95% CI", "p", "verdict")
+SCREEN_HEADER = ("metric", "rows", "base", "tuned", "difference", "95% CI", "verdict")
+ROUGH = "* too few independent test rows: the confidence interval is approximate"
+
 _MANY = 0.2  # share of answers that end too early, from which on the verdict says so
+_MOST_CHANGES = 3
 _NO_DIFFERENCE = "no detectable difference"
-COMPARISON_HEADER = ("metric", "rows", "base", "tuned", "difference", "95 % interval", "p", "verdict")
-SHORT_HEADER = ("metric", "rows", "base", "tuned", "difference (95 % interval)", "verdict")
+_BRIEF = ("bits per byte", "weighted F1", "NLL")  # what the screen shows beside the primary metric
+
+
+def verdict_line(comparison: Row) -> str:
+    """Return how tuned compares with base on the primary metric, and what contradicts it, as one sentence."""
+    whole = primary_entry(comparison)
+    return _sentence(whole) + _contradictions(comparison, whole)
+
+
+def primary_entry(comparison: Row) -> Row:
+    """Return the entry of the primary metric over all rows."""
+    entry: Row = next(e for e in comparison["metrics"] if e["metric"] == comparison["primary"] and e["by"] == "all")
+    return entry
+
+
+def contradicted(comparison: Row) -> bool:
+    """Say whether something that a reader must know contradicts the verdict."""
+    return bool(_losing(comparison) or _contradictions(comparison, primary_entry(comparison)))
 
 
 def headline(comparison: Row) -> list[str]:
-    """Return the verdict on the primary metric as sentences, then what else a reader must know to judge it."""
-    deciding = [entry for entry in comparison["metrics"] if entry["metric"] == comparison["primary"]]
-    whole, parts = deciding[0], deciding[1:]
-    losing = [entry for entry in comparison.get("baselines", []) if entry["accuracies"]["verdict"] == "worse"]
-    losing.sort(key=lambda entry: -float(entry["accuracies"]["base"]))
+    """Return the verdict as a sentence; before it, the baselines that beat the tuned model."""
+    return [*map(_against_baseline, _losing(comparison)), verdict_line(comparison)]
+
+
+def warnings(comparison: Row) -> list[str]:
+    """Return what a reader should act on or know before using the result, the most serious first."""
+    lines = [*_idle(comparison), *_failing_references(comparison)]
+    clean = comparison["clean"]
+    if clean["rows"] is None or clean["rows"] < clean["of"]:
+        lines.append(_contamination(clean))
+    forgetting = comparison.get("forgetting")
+    if forgetting and any(entry.get("flagged") for entry in forgetting):
+        lines.append(_forgetting(forgetting))
+    if "rows" in comparison:
+        lines += [f"test split: {line}" for line in budget_losses(comparison["rows"])]
+    return lines
+
+
+def notes(comparison: Row) -> list[str]:
+    """Return what else helps to judge the verdict: parts, other baselines, answers, what was not computed."""
+    whole = primary_entry(comparison)
     lines = [
-        *map(_beside, losing),
-        verdict_line(comparison),
-        f"row by row: better on {whole['wins']:,}, worse on {whole['losses']:,}, equal on {whole['ties']:,}",
-        f"judged by {comparison['primary']}: {comparison['chosen']}",
+        f"wins {whole['wins']:,} · losses {whole['losses']:,} · ties {whole['ties']:,} of tuned against base, by row",
+        _choice(comparison),
     ]
     if "pass@1" in comparison["absent"]:
         lines.append("no tests were run: neither similarity to a reference answer nor code that runs is correctness")
     if comparison.get("head") == "untrained":
-        lines.append("the base has a head that nobody trained: it stands for chance")
-    lines += [_beside(entry) for entry in comparison.get("baselines", []) if entry not in losing]
-    lines += [_sentence(entry) for entry in parts]
-    lines += [line for column, part in comparison["breakdown"].items() for line in _parts(column, part)]
-    lines.append(_clean(comparison["clean"]))
-    if comparison.get("forgetting"):
-        lines.append(_forgetting(comparison["forgetting"]))
-    elif comparison.get("task") != "classify" and "harness" not in comparison:
-        lines.append("forgetting was not measured (evaluate.general_passages = 0)")
+        lines.append("the base model's head is untrained, so it scores at chance level")
+    losing = _losing(comparison)
+    lines += [_against_baseline(entry) for entry in comparison.get("baselines", []) if entry not in losing]
+    lines += [_sentence(entry) for entry in comparison["metrics"] if _is_part_of_primary(entry, comparison)]
+    lines += [_parts(column, part) for column, part in comparison["breakdown"].items()]
+    if comparison["clean"]["rows"] == comparison["clean"]["of"]:
+        lines.append(_contamination(comparison["clean"]))
+    lines += _forgetting_note(comparison)
     lines += explanation_lines(comparison["explanations"])
-    lines += _cautions(comparison)
-    lines += _unsolved(comparison)
+    lines += _undecided(comparison)
     lines += absent_lines(comparison["absent"])
-    if "rows" in comparison:
-        lines += [f"test split: {line}" for line in budget_losses(comparison["rows"])]
-    not_asked = comparison.get("rows", comparison).get("not_asked", 0)
-    if not_asked:
-        lines.append(f"{not_asked:,} test rows were not asked (evaluate.rows)")
+    skipped = comparison.get("rows", comparison).get("not_asked", 0)
+    if skipped:
+        lines.append(f"{skipped:,} test rows skipped (evaluate.rows)")
     return lines + _harness(comparison.get("harness"))
+
+
+def _losing(comparison: Row) -> list[Row]:
+    """Return the baselines that are better than the tuned model, the best first."""
+    losing = [entry for entry in comparison.get("baselines", []) if entry["accuracies"]["verdict"] == "worse"]
+    return sorted(losing, key=lambda entry: -float(entry["accuracies"]["base"]))
+
+
+def _is_part_of_primary(entry: Row, comparison: Row) -> bool:
+    return bool(entry["metric"] == comparison["primary"] and entry["by"] != "all")
+
+
+def _choice(comparison: Row) -> str:
+    """Say why this metric is the primary one, and what kept earlier ones from it."""
+    chosen = comparison["chosen"]
+    reasons = [chosen["decides"] or "the first metric with a value"]
+    reasons += [f"{name} not computed: {reason}" for name, reason in chosen["absent"].items()]
+    if chosen["rows"] < chosen["of"]:
+        reasons.append(f"only {chosen['rows']:,} of {chosen['of']:,} rows have a value")
+    return f"primary metric: {comparison['primary']} ({'; '.join(reasons)})"
 
 
 def _harness(asked: Row | None) -> list[str]:
@@ -76,95 +128,92 @@ def _harness(asked: Row | None) -> list[str]:
     return lines
 
 
-def _cautions(comparison: Row) -> list[str]:
-    """Return what could be misread in the table: intervals that the verdict does not follow, and an idle adapter."""
+def _undecided(comparison: Row) -> list[str]:
+    """Name the metrics whose interval excludes zero although their adjusted p decides nothing."""
+    others = [entry for entry in comparison["metrics"] if entry["by"] == "all"][1:]
+    names = [e["metric"] for e in others if e["verdict"] == _NO_DIFFERENCE and _excludes_zero(e)]
+    if not names:
+        return []
+    return [f"{', '.join(names)}: the 95% CI excludes zero, but p adjusted for multiple comparisons (Holm) is ≥ 0.05"]
+
+
+def _idle(comparison: Row) -> list[str]:
     entries = [entry for entry in comparison["metrics"] if entry["by"] == "all"]
-    undecided = [
-        entry["metric"]
-        for entry in entries[1:]
-        if entry["verdict"] == "no detectable difference" and _leaves_out_zero(entry)
-    ]
-    lines = []
-    if undecided:
-        lines.append(
-            f"of {', '.join(undecided)} the interval leaves out zero, but of so many metrics some do so by chance: "
-            "p, adjusted for that, is 0.05 or more"
-        )
     if len(entries) > 1 and not any(entry["wins"] or entry["losses"] for entry in entries):
-        lines.append("base and tuned are alike on every row by every metric: does the adapter change anything?")
-    return lines
+        return ["base and tuned are equal on every row by every metric: does the adapter change anything?"]
+    return []
 
 
-def _unsolved(comparison: Row) -> list[str]:
+def _failing_references(comparison: Row) -> list[str]:
     """Name the rows whose own reference answers fail their tests."""
-    found = comparison.get("unsolved")
-    if not found:
+    failing = comparison.get("unsolved")
+    if not failing:
         return []
     return [
-        f"the reference answers of {count_rows(len(found))} fail the tests of their own row: {shorten_names(found)}; "
-        "look at these rows, since what resembles the reference cannot pass there"
+        f"the reference answers of {count_rows(len(failing))} fail their own tests, so no answer like them can pass: "
+        f"{shorten_names(failing)}"
     ]
 
 
-def _parts(column: str, part: Row) -> list[str]:
+def _parts(column: str, part: Row) -> str:
     """Say on which values of a column tuned is better or worse; that most show nothing is to be expected."""
-    by_verdict: dict[str, list[str]] = {"better": [], "worse": [], "no detectable difference": []}
+    by_verdict: dict[str, list[str]] = {"better": [], "worse": [], _NO_DIFFERENCE: []}
     for entry in part["entries"]:
         by_verdict[entry["verdict"]].append(entry["slice"])
-    counts = [f"{verdict} on {shorten_names(names)}" for verdict, names in by_verdict.items() if names]
-    if len(counts) == 1 and not by_verdict["better"] and not by_verdict["worse"]:
+    if by_verdict["better"] or by_verdict["worse"]:
+        counts = [f"{verdict} on {shorten_names(names)}" for verdict, names in by_verdict.items() if names]
+    else:
         counts = [f"no detectable difference on any of {len(part['entries']):,}"]
-    if part["others"]["groups"]:
-        counts.append(
-            f"{part['others']['groups']:,} smaller ones ({count_rows(part['others']['rows'])}) were not compared"
-        )
-    return [f"by {column}: {'; '.join(counts)}"]
+    others = part["others"]
+    if others["groups"]:
+        counts.append(f"{others['groups']:,} smaller ones ({count_rows(others['rows'])}) not compared")
+    return f"by {column}: {'; '.join(counts)}"
 
 
-def _clean(clean: Row) -> str:
+def _contamination(clean: Row) -> str:
     if clean["rows"] is None:
-        return "what the adapter was trained on is not known, so no row was looked for there"
+        return "contamination not checked: the rows that the adapter was trained on are unknown"
     if clean["rows"] == clean["of"]:
-        return f"all {clean['of']:,} rows are clean: none shares a question or a telling answer with train"
+        return f"no contamination: none of the {clean['of']:,} test rows shares a prompt or a long answer with train"
     if not clean["rows"]:
-        return f"none of the {clean['of']:,} rows is clean: each shares something with train"
+        return f"all {clean['of']:,} test rows are contaminated: each overlaps with train"
     return (
-        f"{clean['rows']:,} of {clean['of']:,} rows are clean and compared apart; the others share something with train"
+        f"{clean['of'] - clean['rows']:,} of {clean['of']:,} test rows overlap with train (contaminated); "
+        f"the {clean['rows']:,} others are reported separately as clean"
     )
+
+
+def _forgetting_note(comparison: Row) -> list[str]:
+    """Return the line on forgetting, but where it is a warning."""
+    measured = comparison.get("forgetting")
+    if measured and not any(entry.get("flagged") for entry in measured):
+        return [_forgetting(measured)]
+    if not measured and comparison.get("task") != "classify" and "harness" not in comparison:
+        return ["forgetting not measured (evaluate.general_passages = 0)"]
+    return []
 
 
 def _forgetting(entries: list[Row]) -> str:
-    """Say what general text costs the tuned model beside the base, over all and by kind."""
+    """Say what general text costs the tuned model compared with the base, over all and by kind."""
     total, *kinds = (entry for entry in entries if "forgotten" in entry)
-    verdict = "forgotten" if total["flagged"] else "not detectably forgotten"
-    if total["verdict"] == "worse" and not total["flagged"]:
-        verdict = "detectably forgotten, but by less than 2 %"
-    lost = [kind["slice"] for kind in kinds if kind["flagged"]]
+    verdict = "no detectable forgetting"
+    if total["flagged"]:
+        verdict = "forgetting"
+    elif total["verdict"] == "worse":
+        verdict = "detectable forgetting below 2%"
+    lost = [kind | {"metric": kind["slice"]} for kind in kinds if kind["flagged"]]
     if lost and not total["flagged"]:
-        verdict += f" on the whole; forgotten: {_changes([_named(kind) for kind in kinds if kind['flagged']])}"
-    parts = ", ".join(f"{entry['slice']} {entry['forgotten']:+.1%}" for entry in kinds).replace("%", " %")
-    text = (
-        f"general text is {verdict}: bits per byte {format_value(total, total['base'])} → "
-        f"{format_value(total, total['tuned'])}, difference {format_interval(total)}; {parts}"
-    )
-    right = next((entry for entry in entries if "forgotten" not in entry), None)
-    if right is None:
-        return text
-    return f"{text}; right tokens {format_value(right, right['base'])} → {format_value(right, right['tuned'])}"
-
-
-def _named(kind: Row) -> Row:
-    """Return the entry of a slice under the name of the slice."""
-    return kind | {"metric": kind["slice"]}
+        verdict += f" overall, but of {_changes(lost)}"
+    parts = ", ".join(f"{entry['slice']} {entry['forgotten']:+.1%}" for entry in kinds)
+    text = f"{verdict} on general text: bits per byte {format_change(total)}, {format_effect(total)}; {parts}"
+    accuracy = next((entry for entry in entries if "forgotten" not in entry), None)
+    return text if accuracy is None else f"{text}; token accuracy {format_change(accuracy)}"
 
 
 def explanation_lines(entries: list[Row]) -> list[str]:
     """Return what the answers look like, before and after, as a line."""
-    told = [
-        f"{entry['metric']} {format_value(entry, entry['base'])} → {format_value(entry, entry['tuned'])}"
-        for entry in entries
-    ]
-    return [f"answers: {', '.join(told)}"] if told else []
+    parts = [f"{entry['metric']} {format_change(entry)}" for entry in entries]
+    return [f"answers: {', '.join(parts)}"] if parts else []
 
 
 def absent_lines(absent: dict[str, str]) -> list[str]:
@@ -172,65 +221,58 @@ def absent_lines(absent: dict[str, str]) -> list[str]:
     by_reason: dict[str, list[str]] = {}
     for name, reason in absent.items():
         by_reason.setdefault(reason, []).append(name)
-    return [
-        f"{', '.join(names)} {'are' if len(names) > 1 else 'is'} absent: {reason}"
-        for reason, names in by_reason.items()
-    ]
+    return [f"not computed: {', '.join(names)} ({reason})" for reason, names in by_reason.items()]
 
 
-def _beside(baseline: Row) -> str:
-    """Say how tuned stands to a baseline, by accuracy."""
+def _against_baseline(baseline: Row) -> str:
+    """Say how tuned compares with a baseline, by accuracy."""
     entry, name = baseline["accuracies"], baseline["title"]
-    verdict = {"better": f"better than {name}", "worse": f"worse than {name}"}.get(
-        entry["verdict"], f"not detectably different from {name}"
-    )
-    reason = ""
-    if entry["verdict"] == _NO_DIFFERENCE and _leaves_out_zero(entry):
-        reason = f"; the interval leaves out zero, but p = {entry['p_adjusted']:.3f}"
+    verdicts = {"better": f"tuned is better than {name}", "worse": f"tuned is worse than {name}"}
+    verdict = verdicts.get(entry["verdict"], f"no detectable difference between tuned and {name}")
     return (
-        f"tuned is {verdict}: accuracy {format_value(entry, entry['base'])} there, "
-        f"{format_value(entry, entry['tuned'])} here, difference {format_interval(entry)}{reason}"
+        f"{verdict}: accuracy {format_value(entry, entry['tuned'])} against {format_value(entry, entry['base'])}, "
+        f"{format_effect(entry)}{_why_undecided(entry)}"
     )
 
 
 def _sentence(entry: Row) -> str:
+    verdicts = {"better": "tuned is better than base", "worse": "tuned is worse than base"}
+    verdict = verdicts.get(entry["verdict"], "no detectable difference between tuned and base")
     where = "" if entry["by"] == "all" else f" on {entry['slice']} rows"
-    verdict = {"better": "tuned is better than base", "worse": "tuned is worse than base"}.get(
-        entry["verdict"], "no detectable difference between tuned and base"
-    )
     text = (
-        f"{verdict}{where}: {entry['metric']} {format_value(entry, entry['base'])} → "
-        f"{format_value(entry, entry['tuned'])}, difference {format_interval(entry)}, n = {entry['n']:,}"
+        f"{verdict}{where}: {entry['metric']} {format_change(entry)}, {format_effect(entry)}, n = {entry['n']:,}"
+        f"{_why_undecided(entry)}"
     )
-    if entry["verdict"] == "no detectable difference" and _leaves_out_zero(entry):
-        text += f"; the interval leaves out zero, but p = {entry['p_adjusted']:.3f}"
-    if entry["verdict"] == "no detectable difference" and entry["detectable"] is not None:
-        seen = f"{100 * entry['detectable']:.1f} points" if entry["share"] else digits(entry["detectable"])
-        text += f"; this test set sees differences above about {seen}"
-    return f"{text} ({entry['warning']})" if entry["warning"] else text
+    if entry["verdict"] == _NO_DIFFERENCE and entry["detectable"] is not None:
+        least = f"{100 * entry['detectable']:.1f} points" if entry["share"] else format_number(entry["detectable"])
+        text += f"; minimum detectable effect {least} at 80% power"
+    return f"{text}; {caution_text(entry)}" if entry["caution"] else text
 
 
-def verdict_line(comparison: Row) -> str:
-    """Return how tuned stands to base by the primary metric, and what speaks against it, as one sentence."""
-    whole = _decider(comparison)
-    return _sentence(whole) + _besides(comparison, whole)
+def _why_undecided(entry: Row) -> str:
+    """Return why an interval without zero is no verdict."""
+    if entry["verdict"] == _NO_DIFFERENCE and _excludes_zero(entry):
+        return f"; the 95% CI excludes zero, but p = {entry['p_adjusted']:.3f}"
+    return ""
 
 
-def _decider(comparison: Row) -> Row:
-    """Return the entry of the primary metric over all rows."""
-    entry: Row = next(e for e in comparison["metrics"] if e["metric"] == comparison["primary"] and e["by"] == "all")
-    return entry
+def caution_text(entry: Row) -> str:
+    """Say why the confidence interval of an entry deserves little trust; nothing where it does not."""
+    rows, clusters = count_rows(entry["n"]).replace("row", "test row"), entry["clusters"]
+    counted = rows if clusters == entry["n"] else f"{clusters} independent group{'s' * (clusters != 1)} in {rows}"
+    return {
+        "undefined": f"no CI: the metric has no value on {entry['undefined']:,} resamples of these rows",
+        "one cluster": f"no CI: only {counted}",
+        "too few": f"only {counted}: fewer than 6 cannot show a difference",
+        "few": f"only {counted}: below 30 the CI is approximate",
+        "unequal": f"effective sample size {entry['effective']}: {clusters} groups of unequal size; below 30 the CI is "
+        "approximate",
+        None: "",
+    }[entry["caution"]]
 
 
-def contradicted(comparison: Row) -> bool:
-    """Say whether something that a reader must know speaks against the verdict."""
-    whole = _decider(comparison)
-    loses = any(entry["accuracies"]["verdict"] == "worse" for entry in comparison.get("baselines", []))
-    return loses or bool(_besides(comparison, whole))
-
-
-def _besides(comparison: Row, whole: Row) -> str:
-    """Return what stands beside the verdict: metrics that contradict it, and what the answers themselves show.
+def _contradictions(comparison: Row, whole: Row) -> str:
+    """Return what contradicts the verdict: other metrics, and what the answers themselves show.
 
     A verdict by likelihood is about the reference; whether better answers are written is said with it.
     """
@@ -245,58 +287,57 @@ def _besides(comparison: Row, whole: Row) -> str:
     if written and decided and not whole.get("written") and all(e["verdict"] == _NO_DIFFERENCE for e in written):
         parts.append("no score of the written answers differs detectably")
     tuned = {entry["metric"]: entry for entry in comparison["explanations"]}
-    for metric, said in (("cut off", "are cut off at the token limit"), ("empty", "are empty")):
+    for metric, problem in (("cut off", "are cut off at the token limit"), ("empty", "are empty")):
         entry = tuned.get(metric)
         if entry and entry["tuned"] >= _MANY:
-            parts.append(f"{format_value(entry, entry['tuned'])} of the tuned answers {said}")
+            parts.append(f"{format_value(entry, entry['tuned'])} of the tuned answers {problem}")
     return f"; but {', and '.join(parts)}" if parts else ""
 
 
 def _changes(entries: list[Row]) -> str:
-    return ", ".join(
-        f"{entry['metric']} ({format_value(entry, entry['base'])} → {format_value(entry, entry['tuned'])})"
-        for entry in entries
-    )
+    shown = [f"{entry['metric']} ({format_change(entry)})" for entry in entries[:_MOST_CHANGES]]
+    more = [f"{len(entries) - _MOST_CHANGES} more"] if len(entries) > _MOST_CHANGES else []
+    return ", ".join(shown + more)
 
 
-def _leaves_out_zero(entry: Row) -> bool:
+def _excludes_zero(entry: Row) -> bool:
     return entry["low"] is not None and (entry["low"] > 0 or entry["high"] < 0)
 
 
 def comparison_cells(entries: Iterable[Row]) -> Iterator[tuple[str, ...]]:
     """Yield the rows of a comparison table, in the order of COMPARISON_HEADER."""
     for entry in entries:
-        yield (
-            entry["metric"],
-            f"{entry['slice']} {entry['n']:,}",
-            format_value(entry, entry["base"]),
-            format_value(entry, entry["tuned"]),
-            signed(entry, entry["difference"]),
-            ends(entry),
-            format_p(entry["p_adjusted"]),
-            entry["verdict"] + (" *" if entry["warning"] else ""),
-        )
+        name, base, tuned, difference, interval, verdict = _cells(entry)
+        yield name, f"{entry['slice']} {entry['n']:,}", base, tuned, difference, interval, _p(entry), verdict
 
 
-def short_cells(comparison: Row) -> Iterator[tuple[str, ...]]:
-    """Yield the rows of the screen's table, in the order of SHORT_HEADER: the primary metric with its slices first."""
-    entries, primary = comparison["metrics"], comparison["primary"]
-    yield from (_short(entry) for entry in entries if entry["metric"] == primary)
-    others = [entry for entry in entries if entry["metric"] != primary and entry["by"] == "all"]
-    if others:
-        yield ("",) * len(SHORT_HEADER)
-    yield from map(_short, others)
+def _p(entry: Row) -> str:
+    return format_p(entry["p_adjusted"])
 
 
-def _short(entry: Row) -> tuple[str, ...]:
-    return (
-        entry["metric"] if entry["by"] == "all" else f"  {one_line(entry['slice'])}",
-        f"{entry['n']:,}",
-        format_value(entry, entry["base"]),
-        format_value(entry, entry["tuned"]),
-        f"{signed(entry, entry['difference'])} ({ends(entry)})",
-        entry["verdict"] + (" *" if entry["warning"] else ""),
-    )
+def _cells(entry: Row) -> tuple[str, str, str, str, str, str]:
+    base, tuned = (format_value(entry, entry[side]) for side in ("base", "tuned"))
+    verdict = entry["verdict"] + (" *" if entry["caution"] else "")
+    return entry["metric"], base, tuned, format_difference(entry), format_interval(entry), verdict
+
+
+def screen_entries(comparison: Row, *, everything: bool) -> list[Row]:
+    """Return the entries that the screen shows: the primary metric with its parts, then likelihood and forgetting.
+
+    With `everything`, all other metrics over all rows stand in place of these two.
+    """
+    primary = comparison["primary"]
+    entries = [entry for entry in comparison["metrics"] if entry["metric"] == primary]
+    others = [entry for entry in comparison["metrics"] if entry["metric"] != primary and entry["by"] == "all"]
+    entries += [entry for entry in others if everything or entry["metric"] in _BRIEF]
+    return entries + (comparison.get("forgetting") or [])[:1]
+
+
+def screen_cells(entries: Iterable[Row]) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of the screen's table, in the order of SCREEN_HEADER."""
+    for entry in entries:
+        name, *cells = _cells(entry)
+        yield name if entry["by"] == "all" else f"  {one_line(entry['slice'])}", f"{entry['n']:,}", *cells
 
 
 def prompt_lines(comparison: Row) -> list[str]:
@@ -304,11 +345,11 @@ def prompt_lines(comparison: Row) -> list[str]:
     own = comparison.get("prompts")
     if own is None:
         return []
-    lines = [f"{own['asked']:,} prompts of your own were answered by base and tuned: evaluate/prompts.jsonl"]
+    lines = [f"{own['asked']:,} prompts of your own answered by base and tuned: evaluate/prompts.jsonl"]
     if own["expected"]:
         lost = ", ".join(own["regressed"])
         lines.append(
-            f"of {own['expected']:,} of them something is expected; tuned fails where base was right in "
+            f"{own['expected']:,} of them have an expected answer; tuned fails where base was correct in "
             f"{len(own['regressed']):,}{': ' + lost if lost else ''}"
         )
     return lines

@@ -8,20 +8,26 @@ from tailora.errors import some_of
 from tailora.files import Row
 from tailora.present.format import count_rows, shorten_names
 
+BEYOND = "beyond data.limit"
+"""A reason for dropping rows that the user has asked for."""
 _MOST_UNKNOWN = 0.01
 _MOST_VALUES = 20
+_SHARED = {
+    "same pair": "prompt and answer",
+    "same question": "the prompt",
+    "near question": "a near-duplicate prompt",
+    "13 words": "a 13-gram",
+    "same answer": "a long answer",
+}
 
 
 def card_lines(run: Path) -> list[str]:
     """Return what was kept and what was dropped, a line each."""
     card = files.read_json(run / "prepare" / "card.json")
-    rows, splits = card["rows"], card["splits"]
-    counts = (
-        f"{rows['read']:,} rows read = {rows['kept']:,} kept + {rows['dropped']:,} dropped; "
-        + ", ".join(f"{name} {count:,}" for name, count in splits.items())
-        + _bracketed(card["slices"])
-    )
-    return [counts, f"columns: {_columns(card)}", *class_lines(card["classes"]), *warnings(card)]
+    rows = card["rows"]
+    splits = ", ".join(f"{name} {count:,}" for name, count in card["splits"].items())
+    counts = f"{rows['read']:,} rows read: {rows['kept']:,} kept, {rows['dropped']:,} dropped; {splits}"
+    return [counts + _bracketed(card["slices"]), f"columns: {_columns(card)}", *class_lines(card["classes"])]
 
 
 def class_lines(classes: Row | None) -> list[str]:
@@ -37,11 +43,12 @@ def class_lines(classes: Row | None) -> list[str]:
 
 def warnings(card: Row) -> list[str]:
     """Return what the owner of the data should look at, a line each; under `data.strict` each is an error."""
+    audit = {name: text for name, entry, text in _audit(card["audit"]) if entry["rows"]}
     return [
-        *(f"dropped {_found(entry)}: {reason}" for reason, entry in card["dropped"].items()),
-        *(f"notice: {name}: {_found(note)}" for name, note in card["notices"].items()),
+        *(f"dropped, {reason}: {_found(entry)}" for reason, entry in card["dropped"].items() if reason != BEYOND),
+        *(f"{name}: {_found(note)}" for name, note in card["notices"].items()),
         *card["remarks"],
-        *(f"look at {name}: {value}" for name, value in _audit_pairs(card["audit"]) if value != "none"),
+        *(f"{name}: {text}" for name, text in audit.items()),
     ]
 
 
@@ -56,20 +63,20 @@ def _bracketed(slices: dict[str, int]) -> str:
     return f" ({', '.join(f'{count:,} {name}' for name, count in slices.items())})" if slices else ""
 
 
-def _audit_pairs(audit: Row) -> list[tuple[str, str]]:
-    """Return the findings of the audit as pairs of a name and a text with count and first places."""
-    pairs = [
-        ("repeats but for case and spaces", _found(audit["repeats"], "kept in one split")),
-        ("near questions", _found(audit["near_questions"], "kept in one split")),
-        ("conflicting answers", _found(audit["conflicts"], "answered otherwise before")),
+def _audit(audit: Row) -> list[tuple[str, Row, str]]:
+    """Return the findings of the audit: a name, what was found, and that as text with count and first places."""
+    together = "kept in the same split"
+    found = [
+        ("duplicate prompts but for case and spaces", audit["repeats"], together),
+        ("near-duplicate prompts", audit["near_questions"], together),
+        ("conflicting answers to one prompt", audit["conflicts"], ""),
+        *((kind, entry, "") for kind, entry in audit["findings"].items()),
     ]
-    pairs += [(kind, _found(found)) for kind, found in audit["findings"].items()]
-    pairs += [
-        (f"{leak['split']}, {leak['kind']} as in train", _found(leak, f"of {leak['of']:,}"))
-        for leak in audit["leakage"]
-        if leak["rows"]
-    ]
-    return pairs
+    for leak in audit["leakage"]:
+        if leak["rows"]:
+            shared = _SHARED.get(leak["kind"], leak["kind"])
+            found.append((f"{leak['split']} rows that share {shared} with train", leak, f"of {leak['of']:,}"))
+    return [(name, entry, _found(entry, about)) for name, entry, about in found]
 
 
 def _found(found: Row, about: str = "") -> str:
@@ -103,14 +110,15 @@ def card_table(run: Path) -> list[tuple[str, str]]:
         **spread,
         **{name: _found(note) for name, note in card["notices"].items()},
         **{f"remark {number}": remark for number, remark in enumerate(card["remarks"], start=1)},
-        **dict(_audit_pairs(card["audit"])),
-        "writing": ", ".join(f"{script} {count:,}" for script, count in card["audit"]["scripts"].items()),
+        **{name: text for name, _, text in _audit(card["audit"])},
+        "scripts": ", ".join(f"{script} {count:,}" for script, count in card["audit"]["scripts"].items()),
         "rows with tests": f"{card['rows_with_tests']:,}",
     }
     if not card["classes"]:
         pairs["code"] = (
-            f"{card['audit']['code']['fenced']:,} answers hold a fence; {card['audit']['code']['parse_unfenced']:,} "
-            f"parse as Python without it, {card['audit']['code']['parse_as_they_are']:,} as they are"
+            f"{card['audit']['code']['fenced']:,} answers contain a code fence; "
+            f"{card['audit']['code']['parse_unfenced']:,} parse as Python without it, "
+            f"{card['audit']['code']['parse_as_they_are']:,} as they are"
         )
     if card["earlier_assistant_turns"]:
         pairs["earlier answers"] = f"{card['earlier_assistant_turns']:,} in conversations"
@@ -131,40 +139,33 @@ def _shares(what: str, counts: dict[str, dict[str, int]]) -> dict[str, str]:
     }
 
 
-def budget_lines(budgets: dict[str, Row], remarks: list[str], task: str = "generate") -> list[str]:
-    """Return what the model will read and learn of each split, and what is cut off or left out, a line each."""
-    learned = budgets["train"]
-    read = f"{learned['rows']:,} rows with {learned['tokens']:,} tokens an epoch"
-    parts = (
-        f"{learned['targets']:,} of them learned (answers and end tokens), "
-        f"{learned['tokens'] - learned['targets']:,} read only"
-    )
-    longest = f"the longest row has {learned['longest']:,}, max_length is {learned['max_length']:,}"
-    lines = [
-        f"{read}, {parts}; {longest}" if task == "generate" else f"{read}, from which labels are learned; {longest}"
-    ]
-    for name, budget in budgets.items():
-        lines += [f"{name} split: {line}" for line in budget_losses(budget)]
-    return lines + remarks
+def budget_line(budget: Row, task: str) -> str:
+    """Return how many tokens a model reads of the training split in an epoch, and on how many it has a loss."""
+    read = f"{budget['rows']:,} rows, {budget['tokens']:,} tokens per epoch"
+    learned = f"; loss on {budget['targets']:,} (answers + EOS), {budget['tokens'] - budget['targets']:,} masked"
+    longest = f"; longest example: {budget['longest']:,} tokens (max_length {budget['max_length']:,})"
+    return read + (learned if task == "generate" else "") + longest
+
+
+def budget_warnings(budgets: dict[str, Row]) -> list[str]:
+    """Return what is cut off or left out of each split, a line each."""
+    return [f"{name} split: {line}" for name, budget in budgets.items() for line in budget_losses(budget)]
 
 
 def budget_losses(budget: Row) -> list[str]:
+    """Return what is cut off or left out of a split because of its length or its tokens, a line each."""
     lines = []
     if budget["shortened"]:
-        lines.append(
-            f"{count_rows(budget['shortened'])} fit with a shorter context: {budget['cut']:,} tokens of it were cut off"
-        )
+        lines.append(f"context truncated in {count_rows(budget['shortened'])}: {budget['cut']:,} tokens cut off")
     if budget["too_long"]:
-        lines.append(f"{count_rows(budget['too_long'])} too long and left out; no answer is ever cut")
+        lines.append(f"{count_rows(budget['too_long'])} left out, too long for model.max_length; answers are never cut")
     if budget.get("altered"):
         lines.append(
-            f"{count_rows(len(budget['altered']))} have an answer that the tokenizer cannot write as it is, so it is "
-            f"never given exactly: {shorten_names(budget['altered'])}"
+            f"the tokenizer cannot reproduce the answers of {count_rows(len(budget['altered']))} exactly: "
+            f"{shorten_names(budget['altered'])}"
         )
     if budget["suggested"]:
-        lines.append(
-            f"99 % of the rows would fit whole with model.max_length = {budget['suggested']}, if the model reads so far"
-        )
+        lines.append(f"99% of the rows would fit with model.max_length = {budget['suggested']}, if the model allows it")
     if budget["unknown"] > _MOST_UNKNOWN * budget["tokens"]:
         lines.append(
             f"{budget['unknown'] / budget['tokens']:.1%} of the tokens are unknown to the tokenizer: the model cannot "
@@ -174,23 +175,23 @@ def budget_losses(budget: Row) -> list[str]:
 
 
 def other_rows_lines(run: Path) -> list[str]:
-    """Return what was read and left out, what the rows share with training, and where the results lie, a line each."""
+    """Return what was read and left out of other rows, and what they share with training, a line each."""
     card = files.read_json(run / "prepare" / "card.json")
     rows = card["rows"]
-    read = f"{rows['read']:,} rows read = {rows['kept']:,} kept + {rows['dropped']:,} dropped"
-    tests = f", {card['rows_with_tests']:,} of them with tests"
+    read = f"{rows['read']:,} rows read: {rows['kept']:,} kept, {rows['dropped']:,} dropped"
+    tests = f"; {card['rows_with_tests']:,} with tests"
     lines = [f"{read}{tests}; columns: {'; '.join(card['columns'])}" if card["columns"] else read]
-    lines += [f"dropped {entry['rows']:,}: {reason}" for reason, entry in card["dropped"].items()]
-    lines += [f"notice: {name}: {entry['rows']:,} rows" for name, entry in card["notices"].items()]
+    lines += [f"{entry['rows']:,} dropped: {reason}" for reason, entry in card["dropped"].items()]
+    lines += [f"{name}: {count_rows(entry['rows'])}" for name, entry in card["notices"].items()]
     if card["rows_with_unusable_tests"]:
         lines.append(f"rows with tests that cannot be used: {card['rows_with_unusable_tests']:,}")
     if card["labels"]:
-        lines.append(f"labels in the order of the adapter: {', '.join(card['labels'])}")
-    return [*lines, _line_about_leaks(card["leaks"])]
+        lines.append(f"labels, in the adapter's order: {', '.join(card['labels'])}")
+    return [*lines, _contamination(card["leaks"])]
 
 
-def _line_about_leaks(leaks: dict[str, int] | None) -> str:
+def _contamination(leaks: dict[str, int] | None) -> str:
     if leaks is None:
-        return "the rows that the adapter was trained on are not known, so whether it has seen these is not checked"
-    found = ", ".join(f"{kind} {count:,}" for kind, count in leaks.items() if count)
-    return f"shared with the training rows: {found or 'nothing'}"
+        return "contamination not checked: the rows that the adapter was trained on are unknown"
+    shared = ", ".join(f"{_SHARED.get(kind, kind)} {count:,}" for kind, count in leaks.items() if count)
+    return f"contamination (rows that share something with the training rows): {shared or 'none'}"

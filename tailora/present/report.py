@@ -16,24 +16,30 @@ from tailora.present.comparison import (
     COMPARISON_HEADER,
     CONFINED,
     absent_lines,
+    caution_text,
     comparison_cells,
     contradicted,
     headline,
+    notes,
+    primary_entry,
+    warnings,
 )
-from tailora.present.data import budget_lines, card_table
-from tailora.present.format import format_interval, format_value
-from tailora.present.training import model_table, training_lines, usage
+from tailora.present.data import budget_line, budget_warnings, card_table
+from tailora.present.format import format_effect, format_value
+from tailora.present.training import loss_unit, model_table, training_lines, usage
 from tailora.recipe import method_title
 from tailora.run import STAGES, Run
 
 _MOST_PROMPTS = 40
+_MOST_TO_KNOW = 3
 
 
 def tell(run: Run, folder: Path) -> dict[str, Any]:
     """Return everything that the templates show."""
     comparison = files.read_json(run.folder / "evaluate" / "comparison.json")
     entries = comparison["metrics"] + comparison["forgetting"]
-    decider = next(e for e in comparison["metrics"] if e["metric"] == comparison["primary"])
+    verdict, *know = headline(comparison)
+    know += warnings(comparison) + notes(comparison)
     record, trained = files.read_json(run.folder / "run.json"), run.facts("train")
     return {
         "name": run.recipe.name,
@@ -45,7 +51,9 @@ def tell(run: Run, folder: Path) -> dict[str, Any]:
         "model": model_table(run.recipe, trained),
         "prompt": comparison.get("prompt"),
         "usage": usage(run.recipe),
-        "headline": headline(comparison),
+        "headline": verdict,
+        "to_know": know[:_MOST_TO_KNOW],
+        "details": know[_MOST_TO_KNOW:],
         "header": COMPARISON_HEADER,
         "comparison": _table(e for e in comparison["metrics"] if _is_first(e, comparison)),
         "slices": _table(e for e in comparison["metrics"] if not _is_first(e, comparison)),
@@ -53,16 +61,18 @@ def tell(run: Run, folder: Path) -> dict[str, Any]:
         "meanings": {entry["metric"]: entry["meaning"] for entry in entries},
         "breakdown": [_part_cells(*part) for part in comparison["breakdown"].items()],
         "explanations": _explanation_cells(comparison["explanations"]),
-        "warnings": sorted({f"* {entry['slice']}: {entry['warning']}" for entry in entries if entry["warning"]}),
+        "cautions": sorted({f"* {entry['slice']}: {caution_text(entry)}" for entry in entries if entry["caution"]}),
         "programs_ran": any(entry["metric"] in ("pass@1", "runs clean") for entry in comparison["metrics"]),
         "lacking": absent_lines(comparison["absent"]),
         "primary": comparison["primary"],
-        "primary_is_written": decider["written"],
+        "primary_is_written": primary_entry(comparison)["written"],
         "chrf_signature": chrf_signature(),
         "confined": CONFINED[comparison["sandbox"]],
         "training": [
             *training_lines(run.folder),
-            *budget_lines(trained["tokens"], trained["remarks"], run.recipe.task),
+            budget_line(trained["tokens"]["train"], run.recipe.task),
+            *budget_warnings(trained["tokens"]),
+            *trained["remarks"],
         ],
         "card": card_table(run.folder),
         "machine": record["machine"],
@@ -91,7 +101,7 @@ def _part_cells(column: str, part: Row) -> Row:
     return {
         "column": column,
         "cells": _table(part["entries"]),
-        "few": any(entry["warning"] for entry in part["entries"]),
+        "few": any(entry["caution"] for entry in part["entries"]),
         "others": f"{others['groups']:,} more with {others['rows']:,} rows are not shown" if others["groups"] else "",
     }
 
@@ -103,7 +113,7 @@ def _explanation_cells(entries: list[Row]) -> list[tuple[str, str, str, str, str
             entry["metric"],
             format_value(entry, entry["base"]),
             format_value(entry, entry["tuned"]),
-            format_interval(entry),
+            format_effect(entry),
             entry["meaning"],
         )
         for entry in entries
@@ -125,7 +135,7 @@ def _draw(run: Run, comparison: Row, folder: Path) -> dict[str, str]:
         drawn[name] = svg.read_text("utf-8")
 
     log = list(files.read_jsonl(run.folder / "train" / "log.jsonl"))
-    draw("loss", figures.loss_curves, log, log, "nats per token" if run.recipe.task == "generate" else "nats per row")
+    draw("loss", figures.loss_curves, log, log, loss_unit(run.recipe.task))
     shares = [
         {"name": e["metric"] if e["by"] == "all" else f"{e['metric']}, {e['slice']}", **_dots(e)}
         for e in comparison["metrics"]
@@ -170,15 +180,15 @@ def _card_counts(card: Row) -> list[tuple[str, str, dict[str, int]]]:
     """Return what the data card counts, as pictures: a name, a title and the bars."""
     audit = card["audit"]
     shared = {
-        "repeats but for case": audit["repeats"]["rows"],
-        "near questions": audit["near_questions"]["rows"],
+        "duplicate prompts": audit["repeats"]["rows"],
+        "near-duplicate prompts": audit["near_questions"]["rows"],
         "conflicting answers": audit["conflicts"]["rows"],
         **{f"{leak['split']}: {leak['kind']} as in train": leak["rows"] for leak in audit["leakage"]},
     }
     dropped = {f"dropped: {reason}": entry["rows"] for reason, entry in card["dropped"].items()}
     return [
-        ("rows", "what became of the rows read", {**card["splits"], **dropped}),
-        ("shared", "rows that share something", {kind: rows for kind, rows in shared.items() if rows}),
+        ("rows", "rows read", {**card["splits"], **dropped}),
+        ("shared", "duplicates and contamination", {kind: rows for kind, rows in shared.items() if rows}),
         ("domains", "training rows by domain", card["domains"]["train"]),
         ("labels", "training rows by label", card["labels"].get("train", {})),
         ("topics", "training rows by topic", card["topics"]["train"]),
@@ -192,7 +202,7 @@ def _examples(run: Run, comparison: Row) -> list[Row]:
         {row["id"]: row for row in files.read_jsonl(run.folder / "evaluate" / variant / "predictions.jsonl")}
         for variant in ("base", "tuned")
     )
-    entry = next(e for e in comparison["metrics"] if e["metric"] == comparison["primary"] and e["by"] == "all")
+    entry = primary_entry(comparison)
     counts = {"gained": entry["wins"], "lost": entry["losses"], "unchanged": entry["ties"]}
     return [
         {

@@ -27,9 +27,9 @@ def model_table(recipe: Recipe, trained: Row) -> list[tuple[str, str]]:
     if origin.get("licence"):
         pairs.append(("licence", origin["licence"]))
     if recipe.model.quantize:
-        pairs.append(("held in", f"{recipe.model.quantize}, while training and while answering"))
+        pairs.append(("quantized", f"{recipe.model.quantize}, in training and in generation"))
     pairs.append(("method", method_title(recipe.lora)))
-    pairs.append(("trained weights", f"{weights['trainable']:,} ({weights['trainable'] / weights['all']:.2%} of all)"))
+    pairs.append(("trainable parameters", trainable_text(weights)))
     return pairs
 
 
@@ -52,31 +52,38 @@ def usage(recipe: Recipe) -> str:
     return "\n".join(lines)
 
 
+def trainable_text(weights: Row) -> str:
+    """Return the trainable parameters out of all."""
+    return f"{weights['trainable']:,} / {weights['all']:,} ({weights['trainable'] / weights['all']:.1%})"
+
+
 def training_lines(run: Path) -> list[str]:
-    """Return what was trained and how it went, a line each."""
+    """Return how training went and what was trained, a line each; the first is the result."""
     facts = files.read_json(run / "train" / "stage.json")
-    fitted, weights = facts["fitted"], facts["weights"]
-    epochs = fitted["epochs"]
-    kept = (
-        f"epoch {fitted['best_epoch']} of {epochs}" if fitted["best_epoch"] else "before training: no epoch was better"
-    )
-    if epochs < facts["recipe"]["train.epochs"]:
-        kept += f"; stopped early, {facts['recipe']['train.epochs']} epochs were allowed"
+    fitted = facts["fitted"]
     lines = [
-        f"{weights['trainable']:,} of {weights['all']:,} weights trained ({weights['trainable'] / weights['all']:.1%}) "
-        f"in {fitted['steps']:,} steps and {fitted['seconds']:,.0f} s, "
-        f"{fitted['tokens'] / fitted['seconds']:,.0f} tokens/s",
-        f"validation loss {fitted['first_val_loss']:.3f} → {fitted['best_val_loss']:.3f} nats per "
-        f"{'row' if facts['recipe']['task'] == 'classify' else 'token'} (kept: {kept})",
+        f"validation loss {fitted['first_val_loss']:.3f} → {fitted['best_val_loss']:.3f} "
+        f"{loss_unit(facts['recipe']['task'])} ({_best_checkpoint(facts)})",
+        f"trainable parameters: {trainable_text(facts['weights'])}; {fitted['steps']:,} steps in "
+        f"{time_text(fitted['seconds'])}, {fitted['tokens'] / fitted['seconds']:,.0f} tokens/s",
+        f"estimated {time_text(facts['plan']['seconds'])} and {gib(facts['plan']['peak_bytes'])}; "
+        f"actual {time_text(fitted['seconds'])} and {gib(fitted['peak_bytes'])}",
     ]
-    planned = facts["plan"]
-    lines.append(
-        f"planned {time_text(planned['seconds'])} and {gib(planned['peak_bytes'])}, "
-        f"used {time_text(fitted['seconds'])} and {gib(fitted['peak_bytes'])}"
-    )
     if fitted["skipped"]:
-        lines.append(f"{fitted['skipped']:,} steps were skipped: their loss or gradient was not finite")
+        lines.append(f"{fitted['skipped']:,} steps skipped: their loss or gradient was not finite")
     return lines
+
+
+def loss_unit(task: str) -> str:
+    """Return what a loss is per: classifiers have one for each row, generators one for each token."""
+    return "nats per row" if task == "classify" else "nats per token"
+
+
+def _best_checkpoint(facts: Row) -> str:
+    fitted, allowed = facts["fitted"], facts["recipe"]["train.epochs"]
+    best = f"epoch {fitted['best_epoch']} of {fitted['epochs']}" if fitted["best_epoch"] else "the untrained adapter"
+    early = f"; stopped early, at most {allowed} epochs" if fitted["epochs"] < allowed else ""
+    return f"best checkpoint: {best}{early}"
 
 
 def plan_cells(plan: Plan) -> list[tuple[str, str, str, str]]:
@@ -85,16 +92,16 @@ def plan_cells(plan: Plan) -> list[tuple[str, str, str, str]]:
     room = "" if train.limit_bytes is None else f" of {gib(train.limit_bytes)}"
     kept = ", ".join(f"{name} {count:,}" for name, count in rows.items())
     learning = (
-        f"{weights['trainable']:,} of {weights['all']:,} weights ({weights['trainable'] / weights['all']:.2%}), "
-        f"{train.tokens_an_epoch:,} tokens an epoch, {train.steps:,} steps, {train.tokens_per_second:,.0f} tokens/s, "
+        f"trainable parameters {trainable_text(weights)}, {train.tokens_an_epoch:,} tokens per epoch, "
+        f"{train.steps:,} steps, {train.tokens_per_second:,.0f} tokens/s, "
         f"validation {time_text(train.validation_seconds)}, trial {time_text(train.trial_seconds)}"
     )
-    answering = "at most, and the programs of answers: base answers in full length, tuned as long as the references"
+    answering = "upper bound without running programs: base answers at full length, tuned ones as long as references"
     return [
         ("prepare", "done", "", f"rows: {kept}"),
         ("train", _left(plan.train_seconds), f"{gib(train.peak_bytes)}{room}", learning),
         ("evaluate", _left(plan.evaluate_seconds), gib(plan.evaluate_bytes), answering),
-        ("report", "not measured", "", "some seconds"),
+        ("report", "a few seconds", "", ""),
     ]
 
 
@@ -111,12 +118,12 @@ def model_cells(model: "Listed") -> tuple[str, str, str, str, str]:
     return model.name, parameters, f"{model.bytes / 1e6:,.0f} MB", model.licence, here
 
 
-def forecast_lines(forecast: Forecast) -> list[str]:
-    """Return what is foretold, a line for memory and one for time."""
+def forecast_line(forecast: Forecast) -> str:
+    """Return the estimate of a training's time and memory."""
     limit = forecast.limit_bytes
-    room = "how much there is, the system does not say" if limit is None else f"{gib(limit)} may be held"
-    return [
-        f"plan: {forecast.steps:,} steps in about {time_text(forecast.seconds)} ({forecast.tokens_per_second:,.0f} "
-        f"tokens/s; validation is {time_text(forecast.validation_seconds)} of it)",
-        f"plan: peak memory at most {gib(forecast.peak_bytes)}, measured on the largest pass; {room}",
-    ]
+    available = "available memory unknown" if limit is None else f"{gib(limit)} available"
+    pace = f"{forecast.tokens_per_second:,.0f} tokens/s, validation {time_text(forecast.validation_seconds)}"
+    return (
+        f"estimate: {forecast.steps:,} steps in {time_text(forecast.seconds)} ({pace}), "
+        f"peak memory ≤ {gib(forecast.peak_bytes)} (measured on the largest micro-batch; {available})"
+    )
