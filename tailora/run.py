@@ -35,6 +35,9 @@ STAGES: dict[str, tuple[str, ...]] = {
 # Keys that change no result: what was made with one value of them is not made again for another.
 NEUTRAL = ("train.save_minutes", "train.trackers", "train.processes", "train.memory_mb")
 
+# Not listed in the record of a stage, since they may go when it is finished.
+_UNLISTED = ("checkpoints", "journal.jsonl")
+
 RUNS = Path("runs")
 
 # What asks for a stop; a signal that the shell has made to be ignored, as nohup does, stays ignored.
@@ -73,11 +76,13 @@ class Stage:
         return self._log.stat().st_size
 
     def cut_log(self, length: int) -> None:
-        """Drop what was logged after the first `length` bytes; raise RunError when the log is shorter."""
+        """Drop what was logged after the first `length` bytes; a log that has lost rows is said, and goes on."""
         found = self._log.stat().st_size if self._log.exists() else 0
         if found < length:
-            raise RunError(f"{self._log} has lost rows: {found:,} bytes of {length:,}. Start anew with --fresh.")
-        if found:
+            self.say(f"log.jsonl has lost rows ({found:,} of {length:,} bytes are left): its figure will lack them")
+            with self._log.open("ab") as log:
+                log.write(b"\n")  # what is written next begins a line
+        elif found:
             os.truncate(self._log, length)
 
     def say(self, line: str) -> None:
@@ -204,13 +209,14 @@ class Run:
             stage, started = Stage(partial, made_from=self._values(name)), time.monotonic()
             yield stage
             record = {
+                "files": files.hashes(partial, _UNLISTED),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 "seconds": round(stage.seconds + time.monotonic() - started, 2),
                 "peak_memory_bytes": machine.peak_memory_bytes(),
                 "recipe": self._values(name),
                 **stage.facts,
             }
-            files.write_json(partial / "stage.json", record)
+            files.write_sealed(partial / files.RECORD, record)
             files.sync_tree(partial)
             partial.rename(self.folder / name)
             files.sync(self.folder)
@@ -219,8 +225,7 @@ class Run:
     def facts(self, stage: str) -> dict[str, Any]:
         """Return what a finished stage recorded: seconds, peak memory, fingerprints and its own facts."""
         self.require(stage)
-        record: dict[str, Any] = files.read_json(self.folder / stage / "stage.json")
-        return record
+        return files.read_json(self.folder / stage / files.RECORD)
 
     def _partial(self, stage: str) -> Path:
         return self.folder / f"{stage}.partial"
@@ -257,7 +262,7 @@ class Run:
         stages = {stage: self.facts(stage) for stage in STAGES if self.is_done(stage)}
         resolved = self.recipe.model_dump(mode="json")
         run = {"recipe": resolved, "machine": machine.describe(), "stages": stages}
-        files.write_json(self.folder / "run.json", run)
+        files.write_sealed(self.folder / "run.json", run)
 
 
 def _unwritable(folder: Path, error: OSError) -> RunError:
@@ -281,7 +286,7 @@ def _asked(recipe: Recipe) -> str:
 
 def day_of(folder: Path) -> date | None:
     """Return the day on which the run in `folder` was prepared, which its prompts show; None before that."""
-    record = folder / "prepare" / "stage.json"
+    record = folder / "prepare" / files.RECORD
     return datetime.fromisoformat(files.read_json(record)["finished"]).date() if record.is_file() else None
 
 

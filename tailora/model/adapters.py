@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tailora import files
-from tailora.errors import ModelError, RunError
+from tailora.errors import ModelError
 from tailora.model import load
+from tailora.model.border import read_adapter_config, read_labelled, read_origin
 from tailora.model.fence import fenced
 from tailora.model.losses import distance, most_apart
 from tailora.model.proofs import logits
@@ -23,13 +23,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         ModelError: when there is none, or it is of a kind that cannot be compared with its base.
     """
-    try:
-        config: dict[str, Any] = files.read_json(folder / "adapter_config.json")
-    except RunError:
+    if not (folder / "adapter_config.json").is_file():
         raise ModelError(
-            f"{folder} is no adapter: it has no readable adapter_config.json. Give the folder that PEFT's "
-            "`save_pretrained` wrote, such as runs/demo/train/adapter."
-        ) from None
+            f"{folder} is no adapter: it has no adapter_config.json. Give the folder that PEFT's `save_pretrained` "
+            "wrote, such as runs/demo/train/adapter."
+        )
+    config = read_adapter_config(folder)
     if not (folder / WEIGHTS).is_file():
         others = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
         raise ModelError(
@@ -49,16 +48,12 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def read_labels(folder: Path) -> list[str] | None:
     """Return the names of the labels of a classifier's adapter in their order, where a file beside it lists them."""
-    if (folder / "tailora.json").is_file() and (own := files.read_json(folder / "tailora.json").get("labels")):
-        return [str(name) for name in own]
-    if not (folder / "config.json").is_file():
-        return None
-    return named_labels(files.read_json(folder / "config.json").get("id2label"))
+    return read_origin(folder).get("labels") or named_labels(read_labelled(folder).get("id2label"))
 
 
 def named_labels(names: Any) -> list[str] | None:
     """Return the names in an `id2label` in their order; None where they are only numbered, as transformers does."""
-    if not isinstance(names, dict):
+    if not names:
         return None
     ordered = [str(names[key]) for key in sorted(names, key=int)]
     return None if all(name == f"LABEL_{number}" for number, name in enumerate(ordered)) else ordered
@@ -72,7 +67,7 @@ def count_labels(folder: Path) -> int:
     """
     from safetensors import safe_open
 
-    with safe_open(folder / WEIGHTS, "numpy") as file:
+    with load.explained(str(folder)), safe_open(folder / WEIGHTS, "numpy") as file:
         shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  (it is no dict)
     outputs = [shape[0] for name, shape in shapes.items() if ".lora_" not in name and len(shape) == 2]
     if not outputs:
@@ -174,7 +169,7 @@ def _as_base(model: Any, switched_off: Callable[[Any], Any], weights: dict[str, 
 
 def _hint(folder: Path) -> str:
     """Say what in the configuration of an adapter changes its base; nothing where that is not known."""
-    config = files.read_json(folder / "adapter_config.json")
+    config = read_adapter_config(folder)
     keys = ("layer_replication", "init_lora_weights", "bias", "loftq_config", "corda_config", "eva_config")
     found = [f"{key} = {config[key]!r}"[:80] for key in keys if config.get(key) not in (None, True, "none", {})]
     return f"; it has {', '.join(found)}" if found else ""
@@ -206,7 +201,8 @@ def _stored(folder: Path) -> dict[str, Any]:
 
     if not (folder / WEIGHTS).is_file():
         return {}
-    tensors: dict[str, Any] = load_file(folder / WEIGHTS)
+    with load.explained(str(folder)):
+        tensors: dict[str, Any] = load_file(folder / WEIGHTS)
     broken = sorted(name for name, tensor in tensors.items() if not tensor.isfinite().all())
     if broken:
         raise ModelError(

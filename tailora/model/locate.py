@@ -11,6 +11,7 @@ from typing import Any
 from tailora import files
 from tailora.errors import ModelError, did_you_mean
 from tailora.model import gguf
+from tailora.model.border import check_base, read_object
 from tailora.model.cache import cache_folder, kept
 from tailora.model.packaged import PACKAGED, folder_of
 
@@ -53,13 +54,13 @@ def origin_of(base: str) -> dict[str, Any] | None:
         ModelError: when the base is not here.
     """
     record = Path(locate_base(base)) / gguf.ORIGIN
-    return files.read_json(record) if record.is_file() else None
+    return read_object(record) if record.is_file() else None
 
 
 def converted_models() -> dict[str, Path]:
     """Return the folders of GGUF files that were converted on this machine, by the names of the files."""
     found = (cache_folder() / "gguf").glob(f"*/{gguf.ORIGIN}")
-    return {str(files.read_json(record)["file"]): record.parent for record in sorted(found)}
+    return {str(read_object(record).get("file")): record.parent for record in sorted(found)}
 
 
 def _exists(path: Path) -> bool:
@@ -81,7 +82,8 @@ def _packaged(name: str) -> Path:
 
 
 def _folder(path: Path, base: str) -> Path:
-    if (path / "config.json").is_file():
+    if (path / "config.json").exists():
+        check_base(path)
         return path
     inside = sorted(file.name for file in path.glob("*.gguf"))
     hint = f" It holds {', '.join(inside[:3])}: name that file instead." if inside else ""

@@ -14,7 +14,7 @@ from tailora.measure.metrics import chrf_signature
 from tailora.pipeline import words
 from tailora.pipeline.class_story import class_note, draw_classifier, tell_classifier
 from tailora.recipe import Recipe, method_title
-from tailora.run import RUNS, STAGES, Run
+from tailora.run import RUNS, STAGES, Run, tell
 
 _MOST_PROMPTS = 40
 
@@ -131,7 +131,9 @@ def _draw(run: Run, comparison: Row, folder: Path) -> dict[str, str]:
         svg, _, _ = figures.save(figure(*data), folder, name, rows)
         drawn[name] = svg.read_text("utf-8")
 
-    log = list(files.read_jsonl(run.folder / "train" / "log.jsonl"))
+    log, damage = files.read_log(run.folder / "train" / "log.jsonl")
+    if damage:
+        tell("report", f"figure of losses: {damage}")
     draw("loss", figures.loss_curves, log, log)
     shares = [
         {"name": e["metric"] if e["by"] == "all" else f"{e['metric']}, {e['slice']}", **_dots(e)}

@@ -1,0 +1,82 @@
+"""What a stage has written is what later stages read, or they say that it is not."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tailora.errors import RunError
+from tailora.pipeline import evaluate, report, train
+from tailora.pipeline.outside import evaluate_on, recipe_on
+from tailora.recipe import Recipe
+from tailora.run import STAGES
+from tests.rows import write
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """Return a copy of a finished run."""
+    return Path(shutil.copytree(finished, tmp_path / finished.name))
+
+
+def test_an_adapter_of_a_run_that_was_changed_meets_no_other_rows(
+    copied: Path, make_recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    config = copied / "train/adapter/adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"lora_alpha": 99}))
+    rows = write(tmp_path / "rows.jsonl", [{"question": f"What is {i}?", "answer": f"it is {i}"} for i in range(3)])
+    with pytest.raises(RunError, match=r"adapter_config\.json is not what its stage has written there"):
+        evaluate_on(copied, recipe_on(make_recipe(), rows))
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        ("prepare/train.jsonl", "train"),
+        ("prepare/val.jsonl", "train"),
+        ("prepare/test.jsonl", "evaluate"),
+        ("evaluate/base/predictions.jsonl", "report"),
+        ("evaluate/comparison.json", "report"),
+        ("prepare/card.json", "report"),
+        ("train/stage.json", "report"),
+        ("prepare/stage.json", "evaluate"),
+    ],
+)
+def test_a_file_of_a_finished_stage_that_was_changed_is_refused_by_the_stages_that_read_it(
+    name: str, stage: str, copied: Path, make_recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    for later in list(STAGES)[list(STAGES).index(stage) :]:
+        shutil.rmtree(copied / later, ignore_errors=True)
+    changed = (copied / name).read_bytes().replace(b"1", b"2", 1)
+    (copied / name).write_bytes(changed)
+    with pytest.raises(RunError, match=rf"{name.rpartition('/')[2]} is (not what its stage has written|damaged)"):
+        {"train": train, "evaluate": evaluate, "report": report}[stage](make_recipe(), tmp_path)
+
+
+def test_a_damaged_line_of_the_log_costs_a_point_of_its_figure_and_no_more(
+    copied: Path, make_recipe: Callable[..., Recipe], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.rmtree(copied / "report")
+    log = bytearray((copied / "train" / "log.jsonl").read_bytes())
+    log[3] ^= 1
+    (copied / "train" / "log.jsonl").write_bytes(log)
+    with caplog.at_level("INFO", "tailora"):
+        report(make_recipe(), tmp_path)
+    lines = log.count(b"\n")
+    assert f"1 of its {lines} lines are damaged and left out" in caplog.text
+    assert (copied / "report" / "figures" / "loss.svg").exists()
+
+
+def test_an_adapter_that_was_changed_after_training_is_refused(
+    copied: Path, make_recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    shutil.rmtree(copied / "evaluate")
+    shutil.rmtree(copied / "report", ignore_errors=True)
+    weights = copied / "train/adapter/adapter_model.safetensors"
+    flipped = bytearray(weights.read_bytes())
+    flipped[-9] ^= 1
+    weights.write_bytes(flipped)
+    with pytest.raises(RunError, match="is not what its stage has written there"):
+        evaluate(make_recipe(), tmp_path)
