@@ -38,12 +38,35 @@ def checked_name(name: str, what: str) -> str:
     return name
 
 
+def checked_text(value: Any) -> Any:
+    """Return `value` when the texts in it can be written as UTF-8; raise RecipeError for a name of a file that cannot.
+
+    Such names come from the command line, where bytes that are no UTF-8 stand for themselves.
+    """
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        raise RecipeError(f"{value!r} is a name that is not UTF-8, so no file can say it; rename it.") from None
+    return value
+
+
+def is_file(path: Path) -> bool:
+    """Say whether there is a regular file at `path`, which may be too long for a name."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 class NoRoom(RunError, OSError):
     """A file cannot be written, since the disk or a quota is full; what was there before is as it was."""
 
     def __init__(self, path: Path, error: OSError) -> None:
         super().__init__(f"{path}: there is no room to write it ({error.strerror}). Make room, then try again.")
         self.errno, self.strerror = error.errno, error.strerror
+
+    def __str__(self) -> str:
+        return self.problems[0]
 
 
 @contextmanager
@@ -298,7 +321,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def hash_of_weights(folder: Path) -> str:
     """Return a hash of the weights in `folder` and of what says how they are used."""
     parts = [*folder.glob("*.safetensors"), *folder.glob("*config.json")]
-    return fingerprint(*(f"{path.name} {sha256(path)}" for path in sorted(parts)))
+    return fingerprint(*(f"{path.name} {sha256(path)}" for path in sorted(parts) if path.is_file()))
 
 
 def damage(folder: Path) -> str | None:

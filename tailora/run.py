@@ -149,7 +149,7 @@ class Run:
         try:
             lock.acquire()
         except filelock.Timeout:
-            number = holder.read_text() if holder.exists() else "unknown"
+            number = holder.read_text() if holder.is_file() else "unknown"
             raise RunError(
                 f"{self.folder}: process {number} is writing this run; wait until it has ended, or choose another name."
             ) from None
@@ -243,7 +243,7 @@ class Run:
     def _is_described(self) -> bool:
         """Say whether `recipe.toml` and `run.json` are there and hold this recipe."""
         asked = self.folder / "recipe.toml"
-        same = asked.exists() and asked.read_bytes() == _asked(self.recipe).encode()
+        same = asked.is_file() and asked.read_bytes() == _asked(self.recipe).encode()
         return same and (self.folder / "run.json").exists()
 
     def _difference(self, stage: str) -> str | None:

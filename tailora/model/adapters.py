@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tailora import files
 from tailora.errors import ModelError
 from tailora.model import load
 from tailora.model.border import read_adapter_config, read_labelled, read_origin
@@ -23,7 +24,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         ModelError: when there is none, or it is of a kind that cannot be compared with its base.
     """
-    if not (folder / "adapter_config.json").is_file():
+    if not files.is_file(folder / "adapter_config.json"):
         raise ModelError(
             f"{folder} is no adapter: it has no adapter_config.json. Give the folder that PEFT's `save_pretrained` "
             "wrote, such as runs/demo/train/adapter."

@@ -117,6 +117,16 @@ class Labelled(_Shape):
     id2label: _Labels | None = Field(None, description=_LABELS)
 
 
+class Conversion(_Shape):
+    """`origin.json`, which we write into the folder of a model that was converted or unpacked."""
+
+    file: str | None = Field(None, description="the name of the file that was converted, or null")
+    sha256: str | None = Field(None, description="the SHA-256 of that file, or null")
+    dequantized_from: str | None = Field(None, description="the name of its quantization, or null")
+    name: str | None = Field(None, description="the name of the model, or null")
+    licence: str | None = Field(None, description="the name of its licence, or null")
+
+
 class Origin(_Shape):
     """`tailora.json`, which we write beside an adapter."""
 
@@ -165,6 +175,14 @@ def read_origin(folder: Path) -> dict[str, Any]:
     """Return what we wrote beside the adapter in `folder`: fingerprints and labels; empty for one made elsewhere."""
     path = folder / "tailora.json"
     return _checked(path, read_object(path), Origin) if path.exists() else {}
+
+
+def read_conversion(path: Path) -> dict[str, Any] | None:
+    """Return what a converted base was made from, every key of `Conversion`; None where `path` is no record of ours."""
+    found = read_object(path) if path.is_file() else {}
+    if "dequantized_from" not in found:
+        return None
+    return {key: _checked(path, found, Conversion).get(key) for key in Conversion.model_fields}
 
 
 def read_labelled(folder: Path) -> dict[str, Any]:

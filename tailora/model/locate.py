@@ -11,7 +11,7 @@ from typing import Any
 from tailora import files
 from tailora.errors import ModelError, did_you_mean
 from tailora.model import gguf
-from tailora.model.border import check_base, read_object
+from tailora.model.border import check_base, read_conversion
 from tailora.model.cache import cache_folder, kept
 from tailora.model.packaged import PACKAGED, folder_of
 
@@ -53,14 +53,14 @@ def origin_of(base: str) -> dict[str, Any] | None:
     Raises:
         ModelError: when the base is not here.
     """
-    record = Path(locate_base(base)) / gguf.ORIGIN
-    return read_object(record) if record.is_file() else None
+    return read_conversion(Path(locate_base(base)) / gguf.ORIGIN)
 
 
 def converted_models() -> dict[str, Path]:
     """Return the folders of GGUF files that were converted on this machine, by the names of the files."""
     found = (cache_folder() / "gguf").glob(f"*/{gguf.ORIGIN}")
-    return {str(read_object(record).get("file")): record.parent for record in sorted(found)}
+    made = {record.parent: read_conversion(record) for record in sorted(found)}
+    return {str(origin["file"]): folder for folder, origin in made.items() if origin}
 
 
 def _exists(path: Path) -> bool:

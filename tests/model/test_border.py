@@ -13,7 +13,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import LlamaForSequenceClassification
 
-from tailora.errors import ModelError, TailoraError
+from tailora.errors import DataError, ModelError, TailoraError
 from tailora.model import adapters, load
 from tailora.model.border import check_base
 from tailora.model.classifier import class_logits, load_classifier
@@ -21,7 +21,8 @@ from tailora.model.locate import locate_base
 from tailora.pipeline.outside import recipe_of_adapter
 from tailora.recipe import Evaluate, Model, Train
 from tailora.tasks.generate import Generate
-from tests.toys import save_toy, toy_model
+from tailora.text.prompts import Prompts
+from tests.toys import save_toy, toy_model, toy_tokenizer
 
 ODD: list[Any] = [None, 0, -1, 1.5, True, "many", "", [], {}, [None], {"a": []}, 10**12]
 MORE_KEYS = {
@@ -272,3 +273,32 @@ def test_weights_that_are_no_safetensors_are_said_in_a_paragraph(base: Path, lab
         (copy / "adapter_model.safetensors").write_bytes(content)
         with pytest.raises(ModelError, match="cannot be loaded"):
             label(base, copy)
+
+
+@pytest.mark.parametrize("fails", ["{{ 1 + 'a' }}", "{{ none.x.y }}", "{{ 1 / 0 }}", "{{ messages[9]['role'] }}"])
+def test_whatever_a_template_raises_over_some_turns_is_said_in_a_paragraph(fails: str) -> None:
+    tokenizer = toy_tokenizer()
+    shows = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{{ eos_token }}{% endfor %}[assistant]"
+    tokenizer.chat_template = f"{{% if messages|length > 3 %}}{fails}{{% endif %}}{shows}"
+    prompts = Prompts(tokenizer)
+    turns = [{"role": role, "content": "x"} for role in ("user", "assistant", "user", "assistant", "user")]
+    assert prompts.render(turns[:1]) == "[user]x<end>[assistant]"
+    with pytest.raises(DataError, match="the chat template of the base model refuses the turns user, assistant, user"):
+        prompts.render(turns)
+    tokenizer.chat_template = fails + shows
+    with pytest.raises(ModelError, match="does not show what a user says"):
+        Prompts(tokenizer)
+
+
+@pytest.mark.parametrize("adds", [True, False])
+def test_a_begin_token_is_written_where_the_loaded_tokenizer_writes_one_whatever_its_settings_say(
+    adds: bool, base: Path, tmp_path: Path
+) -> None:
+    # transformers follows tokenizer.json: add_bos_token alone adds nothing where that has no such rule.
+    settings = json.loads((base / "tokenizer_config.json").read_text())
+    copy = changed(
+        base, "tokenizer_config.json", tmp_path / "copy", settings | {"bos_token": "<end>", "add_bos_token": adds}
+    )
+    tokenizer = load.load_tokenizer(Model(base=str(copy)))
+    own = tokenizer("### Question").input_ids
+    assert Prompts(tokenizer).encode_prompt([{"role": "user", "content": "a"}])[: len(own)] == own
