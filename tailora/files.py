@@ -212,8 +212,11 @@ def _is_unchanged(path: Path) -> bool:
     for folder in (path.parent, path.parent.parent):
         record = folder / RECORD
         if record != path and record.is_file():
-            listed = read_json(record).get(_LISTED, {})
-            return listed.get(path.relative_to(folder).as_posix()) in (None, _sha256_now(path))
+            listed = read_json(record).get(_LISTED)
+            return not isinstance(listed, dict) or listed.get(path.relative_to(folder).as_posix()) in (
+                None,
+                _sha256_now(path),
+            )
     return True
 
 

@@ -20,6 +20,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from tailora import files, machine
 from tailora.errors import RunError
 from tailora.recipe import Recipe, Section, toml_line
@@ -95,6 +97,14 @@ class Stage:
     @property
     def _log(self) -> Path:
         return self.folder / "log.jsonl"
+
+
+class _Record(BaseModel):
+    """What the record of every stage says."""
+
+    finished: datetime
+    seconds: float
+    recipe: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -225,7 +235,7 @@ class Run:
     def facts(self, stage: str) -> dict[str, Any]:
         """Return what a finished stage recorded: seconds, peak memory, fingerprints and its own facts."""
         self.require(stage)
-        return files.read_json(self.folder / stage / files.RECORD)
+        return _read_record(self.folder / stage / files.RECORD)
 
     def _partial(self, stage: str) -> Path:
         return self.folder / f"{stage}.partial"
@@ -287,7 +297,19 @@ def _asked(recipe: Recipe) -> str:
 def day_of(folder: Path) -> date | None:
     """Return the day on which the run in `folder` was prepared, which its prompts show; None before that."""
     record = folder / "prepare" / files.RECORD
-    return datetime.fromisoformat(files.read_json(record)["finished"]).date() if record.is_file() else None
+    return _Record.model_validate(_read_record(record)).finished.date() if record.is_file() else None
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    found = files.read_json(path)
+    try:
+        _Record.model_validate(found)
+    except ValidationError as error:
+        keys = ", ".join(dict.fromkeys(str(problem["loc"][0]) for problem in error.errors()))
+        raise RunError(
+            f"{path} is damaged ({keys} is missing or no such value); run its stage again with --fresh."
+        ) from None
+    return found
 
 
 def tell(verb: str, line: str) -> None:

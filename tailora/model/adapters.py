@@ -9,12 +9,11 @@ from typing import Any
 from tailora import files
 from tailora.errors import ModelError
 from tailora.model import load
-from tailora.model.border import read_adapter_config, read_labelled, read_origin
+from tailora.model.border import ADAPTER_WEIGHTS, read_adapter_config, read_labelled, read_origin
 from tailora.model.fence import fenced
 from tailora.model.losses import distance, most_apart
 from tailora.model.proofs import logits
 
-WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."  # of PEFT's names
 
 
@@ -30,10 +29,11 @@ def read_config(folder: Path) -> dict[str, Any]:
             "wrote, such as runs/demo/train/adapter."
         )
     config = read_adapter_config(folder)
-    if not (folder / WEIGHTS).is_file():
+    if not (folder / ADAPTER_WEIGHTS).is_file():
         others = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
         raise ModelError(
-            f"{folder} has no {WEIGHTS}, and only that format is read, since others can run code; it has: {others}."
+            f"{folder} has no {ADAPTER_WEIGHTS}, and only that format is read, since others can run code; it has: "
+            f"{others}."
         )
     task = config.get("task_type") or "CAUSAL_LM"
     if task not in ("CAUSAL_LM", "SEQ_CLS"):
@@ -68,7 +68,7 @@ def count_labels(folder: Path) -> int:
     """
     from safetensors import safe_open
 
-    with load.explained(str(folder)), safe_open(folder / WEIGHTS, "numpy") as file:
+    with load.explained(str(folder)), safe_open(folder / ADAPTER_WEIGHTS, "numpy") as file:
         shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  (it is no dict)
     outputs = [shape[0] for name, shape in shapes.items() if ".lora_" not in name and len(shape) == 2]
     if not outputs:
@@ -200,10 +200,10 @@ def _stored(folder: Path) -> dict[str, Any]:
     """
     from safetensors.torch import load_file
 
-    if not (folder / WEIGHTS).is_file():
+    if not (folder / ADAPTER_WEIGHTS).is_file():
         return {}
     with load.explained(str(folder)):
-        tensors: dict[str, Any] = load_file(folder / WEIGHTS)
+        tensors: dict[str, Any] = load_file(folder / ADAPTER_WEIGHTS)
     broken = sorted(name for name, tensor in tensors.items() if not tensor.isfinite().all())
     if broken:
         raise ModelError(

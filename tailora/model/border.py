@@ -5,6 +5,7 @@ those stands behind a fence.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tailora.errors import ModelError
 
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 INDEX = "model.safetensors.index.json"
 _MOST_SHOWN = 60  # characters of a value
 _READ = ("*.json", "*.jinja", "*.model", "*.safetensors")  # what libraries open in the folder of a model
@@ -201,18 +203,28 @@ def check_base(folder: Path) -> None:
     for path in sorted(found for pattern in _READ for found in folder.glob(pattern)):
         if not path.is_file():
             raise ModelError(f"{path} is no regular file, so it is not read; fetch the model again.")
-    if (folder / "adapter_config.json").is_file():
-        raise ModelError(
-            f"{folder} holds an adapter (adapter_config.json), which would be put on the model without a word. Move "
-            "that file away, or name the adapter's base."
-        )
+    check_weights(folder.joinpath)
     config = _checked(folder / "config.json", read_object(folder / "config.json"), BaseConfig)
     _checked(folder / "config.json", config.get("text_config") or {}, _Sizes, "text_config.")
     for name, shape in (("tokenizer_config.json", TokenizerConfig), ("generation_config.json", _Shape)):
         if (folder / name).is_file():
             _checked(folder / name, read_object(folder / name), shape)
-    if (folder / INDEX).is_file():
-        _check_index(folder / INDEX)
+
+
+def check_weights(find: Callable[[str], Path | None]) -> None:
+    """Check which weights a library will read of a model, whose files are found by name.
+
+    Raises:
+        ModelError: when some lie outside of its folder, or in a format that can run code; or it is an adapter as well.
+    """
+    adapter, index = find("adapter_config.json"), find(INDEX)
+    if adapter and adapter.is_file():
+        raise ModelError(
+            f"{adapter.parent} holds an adapter (adapter_config.json), which would be put on the model without a word. "
+            "Move that file away, or name the adapter's base."
+        )
+    if index and index.is_file():
+        _check_index(index)
 
 
 def _check_index(path: Path) -> None:

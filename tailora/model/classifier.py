@@ -14,6 +14,7 @@ from tailora import machine, recipe
 from tailora.errors import ModelError
 from tailora.model.fence import fenced
 from tailora.model.load import (
+    check_hub,
     count_embeddings,
     explained,
     longest_input,
@@ -51,6 +52,7 @@ def load_classifier(settings: recipe.Model, names: Sequence[str], pad_token: int
 
     torch.manual_seed(seed)
     with explained(settings.base), quiet_transformers(), _silence("transformers"):
+        check_hub(settings.base)
         model, loading = AutoModelForSequenceClassification.from_pretrained(
             locate_base(settings.base),
             num_labels=len(names),

@@ -11,7 +11,7 @@ from typing import Any
 
 from tailora import machine, recipe
 from tailora.errors import ModelError
-from tailora.model.border import read_origin
+from tailora.model.border import ADAPTER_WEIGHTS, check_base, check_weights, read_origin
 from tailora.model.fence import fenced, is_out_of_memory
 from tailora.model.lengths import last_length
 from tailora.model.locate import locate_base
@@ -44,6 +44,7 @@ def load_base(settings: recipe.Model) -> Any:
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     with explained(settings.base), quiet_transformers():
+        check_hub(settings.base)
         model, loading = AutoModelForCausalLM.from_pretrained(
             locate_base(settings.base),
             dtype=torch.float32,
@@ -60,6 +61,21 @@ def load_base(settings: recipe.Model) -> Any:
     # Decoding is ours to choose: of a model's own settings only its end tokens stay.
     model.generation_config = GenerationConfig(eos_token_id=model.generation_config.eos_token_id)
     return model.to(machine.device()).eval()
+
+
+def check_hub(base: str) -> None:
+    """Check which weights a model of a hub is made of before they are read; those in a folder have been checked."""
+    from transformers.utils import cached_file
+
+    located = locate_base(base)
+    quietly = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+
+    def find(name: str) -> Path | None:
+        found = cached_file(located, name, **quietly)
+        return Path(found) if found else None
+
+    if not Path(located).is_dir():
+        check_weights(find)
 
 
 def refuse_incomplete(what: str, missing: Iterable[str], mismatched: Iterable[tuple[Any, ...]]) -> None:
@@ -116,7 +132,10 @@ def load_adapter(model: Any, folder: Path) -> Any:
     _require_its_base(model, folder)
     with explained(str(folder)), quiet_transformers():
         if not (folder / "adapter_config.json").is_file():
+            check_base(folder)
             return _load_whole(model, folder)
+        if not (folder / ADAPTER_WEIGHTS).is_file():  # PEFT would look for other formats, and on a hub
+            raise ModelError(f"{folder} has no {ADAPTER_WEIGHTS}, and only that format is read; copy it back.")
         return PeftModel.from_pretrained(model, folder).eval()
 
 

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -302,3 +304,40 @@ def test_a_begin_token_is_written_where_the_loaded_tokenizer_writes_one_whatever
     tokenizer = load.load_tokenizer(Model(base=str(copy)))
     own = tokenizer("### Question").input_ids
     assert Prompts(tokenizer).encode_prompt([{"role": "user", "content": "a"}])[: len(own)] == own
+
+
+def test_weights_of_an_adapter_in_another_format_are_not_looked_for(base: Path, adapter: Path, tmp_path: Path) -> None:
+    copy = changed(adapter, "tailora.json", tmp_path / "copy", {})
+    weights = load_file(copy / "adapter_model.safetensors")
+    (copy / "adapter_model.safetensors").unlink()
+    torch.save(weights, copy / "adapter_model.bin")
+    with pytest.raises(ModelError, match=r"no adapter_model\.safetensors"):
+        load.load_adapter(load.load_base(Model(base=str(base))), copy)
+
+
+LOAD_FROM_HUB = """
+from tailora.errors import ModelError
+from tailora.model.load import load_base
+from tailora.recipe import Model
+try:
+    load_base(Model(base="acme/toy"))
+except ModelError as error:
+    print(error)
+"""
+
+
+def test_weights_of_a_hub_in_another_format_are_refused_as_those_of_a_folder(base: Path, tmp_path: Path) -> None:
+    hub = tmp_path / "hub" / "models--acme--toy"
+    snapshot = Path(shutil.copytree(base, hub / "snapshots" / ("0" * 40)))
+    (hub / "refs").mkdir()
+    (hub / "refs" / "main").write_text("0" * 40)
+    weights = load_file(snapshot / "model.safetensors")
+    (snapshot / "model.safetensors").unlink()
+    torch.save(weights, snapshot / "pytorch_model.bin")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(weights, "pytorch_model.bin")}
+    (snapshot / "model.safetensors.index.json").write_text(json.dumps(index))
+    environment = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD_FROM_HUB], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "no .safetensors file: other formats can run code and are not read" in done.stdout

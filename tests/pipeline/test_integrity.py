@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,8 @@ from tailora.pipeline.outside import evaluate_on, recipe_on
 from tailora.recipe import Recipe
 from tailora.run import STAGES
 from tests.rows import write
+
+ODD: list[Any] = [None, 0, -1, 1.5, True, "many", "", [], {}, [None], {"a": []}, 10**12]
 
 
 @pytest.fixture
@@ -53,6 +56,37 @@ def test_a_file_of_a_finished_stage_that_was_changed_is_refused_by_the_stages_th
     (copied / name).write_bytes(changed)
     with pytest.raises(RunError, match=rf"{name.rpartition('/')[2]} is (not what its stage has written|damaged)"):
         {"train": train, "evaluate": evaluate, "report": report}[stage](make_recipe(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["prepare/card.json", "prepare/stage.json", "train/stage.json", "evaluate/stage.json",
+             "evaluate/comparison.json", "train/adapter/tailora.json"],
+)  # fmt: skip
+def test_no_value_that_was_changed_in_a_record_is_believed_whatever_it_is(
+    name: str, copied: Path, make_recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    whole = json.loads((copied / name).read_text())
+    later = "evaluate" if name.startswith("train/adapter") else "report"
+    for stage in list(STAGES)[list(STAGES).index(later) :]:
+        shutil.rmtree(copied / stage)
+    use = {"evaluate": evaluate, "report": report}[later]
+    for changed in (*ODD, *({**whole, key: odd} for key in whole for odd in ODD if odd != whole[key])):
+        (copied / name).write_text(json.dumps(changed))
+        with pytest.raises(RunError, match=rf"{name.rpartition('/')[2]} is (damaged|not what its stage has written)"):
+            use(make_recipe(), tmp_path)
+
+
+def test_a_record_without_a_seal_is_read_when_it_says_what_every_record_says(
+    copied: Path, make_recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    record = copied / "train" / "stage.json"
+    whole = {key: value for key, value in json.loads(record.read_text()).items() if key not in ("seal", "files")}
+    record.write_text(json.dumps(whole))
+    assert train(make_recipe(), tmp_path).is_done("train")
+    for key in ("finished", "seconds", "recipe"):
+        record.write_text(json.dumps(whole | {key: []}))
+        with pytest.raises(RunError, match=rf"stage\.json is damaged \({key} is missing"):
+            train(make_recipe(), tmp_path)
 
 
 def test_a_damaged_line_of_the_log_costs_a_point_of_its_figure_and_no_more(
