@@ -177,9 +177,10 @@ def _hint(folder: Path) -> str:
 
 
 def _require_all(model: Any, stored: dict[str, Any], folder: Path, name: str) -> None:
-    """Raise ModelError when a tensor of the adapter has no place in the model, or a place in it has no tensor."""
-    placed = _placed(model) if stored else set()
-    homeless, lacking = sorted(stored.keys() - placed - model.state_dict().keys()), sorted(placed - stored.keys())
+    """Raise ModelError when a tensor of the adapter has no place in the model or another value there, or one lacks."""
+    placed = _placed(model) if stored else {}
+    homeless = sorted(stored.keys() - placed.keys() - model.state_dict().keys())
+    lacking = sorted(placed.keys() - stored.keys())
     if homeless:
         raise ModelError(
             f"{folder} does not fit {name}: {len(homeless):,} of its {len(stored):,} tensors have no place "
@@ -189,6 +190,13 @@ def _require_all(model: Any, stored: dict[str, Any], folder: Path, name: str) ->
         raise ModelError(
             f"{folder} is not whole: it lacks {len(lacking):,} of {len(placed):,} tensors, the first is {lacking[0]}. "
             "Save it again, or name in its adapter_config.json the layers that it has."
+        )
+    lost = [key for key, tensor in sorted(placed.items()) if not tensor.equal(stored[key].to(tensor))]
+    if lost:
+        raise ModelError(
+            f"{folder}: {len(lost):,} of its {len(stored):,} tensors are not in the model as they are stored, the "
+            f"first is {lost[0]}: PEFT lost them while it loaded a {type(load.without_adapter(model)).__name__}. Merge "
+            "it into its base with the versions that it was trained with, and compare the two as models of their own."
         )
 
 
@@ -223,7 +231,8 @@ def _require_head(base: Any, stored: dict[str, Any], folder: Path, name: str) ->
             )
 
 
-def _placed(model: Any) -> set[str]:
+def _placed(model: Any) -> dict[str, Any]:
     from peft import get_peft_model_state_dict
 
-    return set(get_peft_model_state_dict(model, save_embedding_layers=False))
+    found: dict[str, Any] = get_peft_model_state_dict(model, save_embedding_layers=False)
+    return found

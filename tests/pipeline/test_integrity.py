@@ -1,6 +1,8 @@
 """What a stage has written is what later stages read, or they say that it is not."""
 
+import bisect
 import json
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +12,10 @@ import pytest
 
 from tailora.errors import RunError
 from tailora.pipeline import evaluate, report, train
+from tailora.pipeline.journal import Journal
 from tailora.pipeline.outside import evaluate_on, recipe_on
 from tailora.recipe import Recipe
-from tailora.run import STAGES
+from tailora.run import STAGES, Stage
 from tests.rows import write
 
 ODD: list[Any] = [None, 0, -1, 1.5, True, "many", "", [], {}, [None], {"a": []}, 10**12]
@@ -114,3 +117,40 @@ def test_an_adapter_that_was_changed_after_training_is_refused(
     weights.write_bytes(flipped)
     with pytest.raises(RunError, match="is not what its stage has written there"):
         evaluate(make_recipe(), tmp_path)
+
+
+def pages(folder: Path) -> tuple[Journal, Stage]:
+    stage = Stage(folder, made_from={"base": "abc"})
+    return Journal(stage, lambda: None), stage
+
+
+def test_no_bit_of_a_journal_can_change_without_notice_and_the_other_lines_stay(tmp_path: Path) -> None:
+    batches = [{0: 0.5, 1: 1.25}, {2: "c"}, {3: [4.5, None]}]
+    assert pages(tmp_path)[0].collect("part", iter(batches), 4, "asking") == [0.5, 1.25, "c", [4.5, None]]
+    path = tmp_path / "journal.jsonl"
+    whole = path.read_bytes()
+    starts = [0, *(place + 1 for place, byte in enumerate(whole) if byte == 10)]
+    numbers = random.Random(0)
+    for bit in numbers.sample(range(8 * len(whole)), 300):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        journal, stage = pages(tmp_path)
+        (note,) = stage.facts["notes"]
+        assert "of journal.jsonl are damaged and were removed" in note
+        line = bisect.bisect_right(starts, bit // 8) - 1
+        hit = range(4) if line == 0 else {*batches[line - 1]}
+        beside = {*batches[line]} if 0 < line < 3 and bit // 8 == starts[line + 1] - 1 else set()  # a lost line end
+        known = {number: value for batch in batches for number, value in batch.items()}
+        assert dict(journal.known("part")) == {n: v for n, v in known.items() if n not in hit and n not in beside}
+
+
+@pytest.mark.parametrize(
+    "line", [b"[]", b"null", b'{"row": 1, "hash": 2}', b'{"row": {"part": 1}}', b"[" * 9999, b"\xff"]
+)
+def test_a_line_that_no_journal_wrote_is_left_out_with_a_count(line: bytes, tmp_path: Path) -> None:
+    pages(tmp_path)[0].collect("part", iter([{0: 0.5}]), 1, "asking")
+    with (tmp_path / "journal.jsonl").open("ab") as file:
+        file.write(line + b"\n")
+    journal, stage = pages(tmp_path)
+    assert dict(journal.known("part")) == {0: 0.5} and "1 lines of journal.jsonl" in stage.facts["notes"][0]
