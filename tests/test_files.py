@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailora import files
-from tailora.errors import RunError
+from tailora.errors import RunError, plain
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)))
 VALUES = st.recursive(
@@ -231,6 +231,10 @@ def test_names_that_are_not_utf_8_are_written_and_read(tmp_path: Path) -> None:
     files.write_json(tmp_path / "a.json", rows[0])
     files.write_jsonl(tmp_path / "a.jsonl", rows)
     assert files.read_json(tmp_path / "a.json") == rows[0] and list(files.read_jsonl(tmp_path / "a.jsonl")) == rows
+
+
+def test_a_name_that_is_not_utf_8_can_be_shown() -> None:
+    assert plain(os.fsdecode(b"rows-\xff.jsonl")) == "rows-\\udcff.jsonl"
 
 
 def test_the_longest_name_that_a_file_can_have_is_written(tmp_path: Path) -> None:

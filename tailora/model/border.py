@@ -155,6 +155,7 @@ def read_object(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path} {'is no regular file' if path.exists() else 'is missing'}; fetch it again.")
     try:
         found = json.loads(path.read_bytes())
+        json.dumps(found, ensure_ascii=False).encode()  # JSON may say half a character, which no tokenizer takes
     except (ValueError, RecursionError, OSError) as error:  # no JSON, no UTF-8, nested too deep, not readable
         raise ModelError(f"{path} is no JSON that can be read: {error}. Fetch it again.") from None
     if not isinstance(found, dict):
@@ -206,7 +207,8 @@ def check_base(folder: Path) -> None:
     check_weights(folder.joinpath)
     config = _checked(folder / "config.json", read_object(folder / "config.json"), BaseConfig)
     _checked(folder / "config.json", config.get("text_config") or {}, _Sizes, "text_config.")
-    for name, shape in (("tokenizer_config.json", TokenizerConfig), ("generation_config.json", _Shape)):
+    others = dict.fromkeys(("generation_config.json", "special_tokens_map.json", "added_tokens.json"), _Shape)
+    for name, shape in {"tokenizer_config.json": TokenizerConfig, **others}.items():
         if (folder / name).is_file():
             _checked(folder / name, read_object(folder / name), shape)
 

@@ -35,6 +35,8 @@ MORE_KEYS = {
     "tailora.json": [],
     "tokenizer.json": [],
     "model.safetensors.index.json": [],
+    "special_tokens_map.json": ["eos_token"],
+    "added_tokens.json": ["<end>"],
 }
 
 
@@ -117,7 +119,7 @@ def use_odd(
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "name", ["config.json", "tokenizer_config.json", "tokenizer.json", "generation_config.json",
-             "model.safetensors.index.json"],
+             "model.safetensors.index.json", "special_tokens_map.json", "added_tokens.json"],
 )  # fmt: skip
 def test_any_value_in_a_file_of_a_base_is_used_or_refused_in_a_paragraph(name: str, base: Path, tmp_path: Path) -> None:
     assert use_odd(base, name, answer, tmp_path) > 5
@@ -166,6 +168,13 @@ def test_a_refusal_names_the_file_the_key_what_stands_there_and_what_to_write(
     with pytest.raises(ModelError) as raised:
         answer(*([copy] if of_base else [base, copy]))
     assert str(copy / name) in str(raised.value) and said in str(raised.value)
+
+
+def test_half_a_character_in_a_file_is_refused_before_a_tokenizer_meets_it(base: Path, tmp_path: Path) -> None:
+    settings = json.loads((base / "tokenizer_config.json").read_text()) | {"chat_template": "\ud800{{ messages }}"}
+    copy = changed(base, "tokenizer_config.json", tmp_path / "copy", settings)
+    with pytest.raises(ModelError, match=r"tokenizer_config\.json is no JSON that can be read.*surrogates"):
+        answer(copy)
 
 
 def test_all_wrong_values_of_a_file_are_named_at_once(base: Path, tmp_path: Path) -> None:
