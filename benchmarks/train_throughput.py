@@ -131,6 +131,7 @@ def run_tailora(model: Any, samples: list[Sample], batch: int, keys: dict[str, A
     from tailora.model.losses import choose_path, recompute_activations, token_nats
 
     machine.keep_freed_memory()
+    machine.keep_few_kernels()
     settings = recipe.Train(**keys)
     model = add_lora(model, recipe.Lora(rank=RANK, alpha=ALPHA), SEED)
     freeze_dtype(model, recipe.Model())

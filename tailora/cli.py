@@ -142,7 +142,7 @@ def _found(name: str, overrides: list[str], runs: Path) -> tuple[str, list[str],
 
 def _prepare(recipe: "Recipe", runs: Path) -> None:
     from tailora.pipeline import prepare
-    from tailora.pipeline.words import card_lines
+    from tailora.present.data import card_lines
 
     prepare(recipe, runs)
     _say("prepare", *card_lines(runs / recipe.name))
@@ -150,7 +150,7 @@ def _prepare(recipe: "Recipe", runs: Path) -> None:
 
 def _train(recipe: "Recipe", runs: Path) -> None:
     from tailora.pipeline import train
-    from tailora.pipeline.words import training_lines
+    from tailora.present.training import training_lines
 
     train(recipe, runs)
     _say("train", *training_lines(runs / recipe.name))
@@ -163,15 +163,15 @@ def _evaluate(recipe: "Recipe", runs: Path) -> None:
 
 
 def _show_outside(comparison: dict[str, Any], run: "Run") -> None:
-    from tailora.pipeline.outside import lines_about
+    from tailora.present.data import other_rows_lines
 
-    _say("prepare", *lines_about(run))
+    _say("prepare", *other_rows_lines(run.folder))
     _show_comparison(comparison)
     _say("evaluate", f"answers, scores and comparison are in {run.folder / 'evaluate'}")
 
 
 def _show_comparison(comparison: dict[str, Any]) -> None:
-    from tailora.pipeline.words import SHORT_HEADER, headline, prompt_lines, short_cells
+    from tailora.present.comparison import SHORT_HEADER, headline, prompt_lines, short_cells
 
     cells = list(short_cells(comparison))
     _show_table(SHORT_HEADER, cells, texts=("metric", "verdict"))
@@ -255,7 +255,7 @@ _stage_command("report", _report, "Write report.html and report.md from the file
 def plan_command(recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFAULT_RUNS) -> None:
     """Try the real model on the longest rows, and say how much time and memory each stage will take; trains nothing."""
     from tailora.pipeline import plan
-    from tailora.pipeline.words import PLAN_HEADER, plan_cells
+    from tailora.present.training import PLAN_HEADER, plan_cells
 
     run = _open(recipe, overrides, runs, None, stages=("prepare", "train"))
     _show_table(PLAN_HEADER, plan_cells(plan(run.recipe, run.folder.parent)), texts=PLAN_HEADER)
@@ -266,22 +266,28 @@ def new(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="Where the recipe is written, such as mine.toml.")],
     source: Annotated[str, typer.Option(help="The data to learn from.")] = "python_qa",
 ) -> None:
-    """Write a commented recipe to start from; every key is there with its default."""
+    """Write a commented recipe to start from, with what was seen in the data; every key is there with its default."""
     from tailora.files import write_text
     from tailora.recipe import describe_recipe, parse_recipe
+    from tailora.text.look import look
 
     if path.exists():
         raise RecipeError(f"{path} exists already; choose another name or remove it.")
-    recipe = parse_recipe({"name": path.stem, "data": {"source": source}}, str(path))
-    write_text(path, describe_recipe(recipe))
-    _say("new", f"{path}; start with `tailora run {path}`")
+    values: dict[str, Any] = {"name": path.stem, "data": {"source": source}}
+    parse_recipe(values, str(path))
+    seen = look(source)
+    recipe = parse_recipe({**values, "task": seen.task, "data": values["data"] | seen.keys}, str(path))
+    write_text(path, describe_recipe(recipe, seen.remarks, seen.unset))
+    _say("new", *(f"{key}: {remark}" for key, remark in seen.remarks.items()))
+    first = "" if seen.is_clear else "name the columns in it, then "
+    _say("new", f'{path} for task = "{seen.task}"; {first}start with `tailora run {path}`')
 
 
 @models.callback()
 def list_command(context: typer.Context) -> None:
     """List the base models that `model.base` takes: those that are here, and those that `tailora models get` brings."""
     from tailora.model.inventory import list_models
-    from tailora.pipeline.words import MODELS_HEADER, model_cells
+    from tailora.present.training import MODELS_HEADER, model_cells
 
     if context.invoked_subcommand is None:
         _show_table(MODELS_HEADER, map(model_cells, list_models()), texts=("model.base", "licence", "here"))
@@ -342,7 +348,7 @@ def show_data(recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFA
     """Show the data card of a recipe and what the base model reads of it, preparing the data first where needed."""
     from tailora.pipeline import prepare
     from tailora.pipeline.prepare import count_tokens
-    from tailora.pipeline.words import card_table
+    from tailora.present.data import card_table
 
     run = _open(recipe, overrides, runs, None, ("data",), stages=("prepare",))
     prepare(run.recipe, run.folder.parent)

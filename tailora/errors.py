@@ -16,6 +16,8 @@ import difflib
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+_LONGEST_NAME = 60
+
 
 class TailoraError(Exception):
     """Something the user can mend; the message says how."""
@@ -60,5 +62,14 @@ def plain(text: str) -> str:
 
     What stands for bytes that are no text, as in the name of a file, is escaped.
     """
+    if text.isprintable():
+        return text
     text = text.encode("utf-8", "backslashreplace").decode()
     return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf"))
+
+
+def some_of(names: Sequence[str], most: int = 8) -> str:
+    """Return the first names, each short and on one line, and how many more there are."""
+    lines = [plain(name).replace("\n", "\\n").replace("\t", "\\t") for name in names[:most]]
+    shown = ", ".join(line if len(line) <= _LONGEST_NAME else f"{line[:_LONGEST_NAME]}…" for line in lines)
+    return shown + (f", … and {len(names) - most:,} more" if len(names) > most else "")

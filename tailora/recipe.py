@@ -7,7 +7,7 @@ write instead. The text under each key is its documentation, here and in `tailor
 import json
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -552,15 +552,22 @@ def _documentation(location: tuple[str | int, ...]) -> str:
     return str(field.description or field.annotation.__doc__)
 
 
-def describe_recipe(recipe: Recipe) -> str:
-    """Return `recipe` as commented TOML: each key with its documentation above it."""
+def describe_recipe(recipe: Recipe, seen: Mapping[str, str] | None = None, unset: Collection[str] = ()) -> str:
+    """Return `recipe` as commented TOML: each key with its documentation beside it.
+
+    What was `seen` in the data stands above the key that it speaks for; keys that are `unset` are commented out.
+    """
+    seen = seen or {}
     lines: list[str] = []
     for name, field in Recipe.model_fields.items():
         value = getattr(recipe, name)
         if isinstance(value, Section):
             lines += ["", f"# {value.__doc__}", f"[{name}]"]
             for key, inner in type(value).model_fields.items():
-                lines += _key_lines(key, getattr(value, key), inner.description)
+                remark = seen.get(f"{name}.{key}")
+                lines += [f"# Seen: {' '.join(remark.split())}"] if remark else []
+                (line,) = _key_lines(key, getattr(value, key), inner.description)
+                lines.append(f"# {line}" if f"{name}.{key}" in unset else line)
         else:
             lines += _key_lines(name, value, field.description)
     return "\n".join(lines).strip() + "\n"

@@ -138,12 +138,21 @@ def test_help_loads_no_more_than_it_shows(tailora: Command) -> None:
 
 
 def test_new_writes_a_recipe_that_loads_and_names_every_key(tailora: Command, workplace: Path) -> None:
+    (workplace / "rows.jsonl").rename(workplace / 'rows "new".jsonl')
     done = tailora("new", "mine.toml", "--source", 'rows "new".jsonl')
-    assert done.returncode == 0 and "mine.toml" in done.stdout
+    assert done.returncode == 0 and 'mine.toml for task = "generate"' in done.stdout
+    assert "data.prompt: question, such as: What is 0 plus 0?" in done.stdout
     recipe = load_recipe(str(workplace / "mine.toml"))
     assert recipe.name == "mine" and recipe.data.source == 'rows "new".jsonl'
+    assert (recipe.data.prompt, recipe.data.answer) == ("question", "answer")
     text = (workplace / "mine.toml").read_text()
     assert all(re.search(rf"^(# )?{key.rpartition('.')[2]} =", text, re.MULTILINE) for key in recipe.keys())  # noqa: SIM118
+
+
+def test_new_writes_nothing_about_data_that_it_cannot_read(tailora: Command, workplace: Path) -> None:
+    done = tailora("new", "mine.toml", "--source", "cut.jsonl")
+    assert done.returncode == 2 and re.fullmatch(r"error: cut\.jsonl:2:.+\n", done.stderr)
+    assert not (workplace / "mine.toml").exists()
 
 
 def test_new_never_overwrites(tailora: Command, workplace: Path) -> None:

@@ -19,6 +19,7 @@ MODULES = {
 FLOORS = {
     "cli": 7,
     "pipeline": 6,
+    "present": 5,
     "engine": 5,
     "tasks": 4,
     "model": 3,

@@ -19,12 +19,12 @@ from tailora.model import checkpoint
 from tailora.model.adalora import Ranks
 from tailora.model.devices import Devices, is_sharded
 from tailora.model.fence import is_out_of_memory
-from tailora.model.forecast import Forecast, Held, Memory, Pace, forecast_lines, needed
+from tailora.model.forecast import Forecast, Held, Memory, Pace, needed
 from tailora.model.lora import rate_groups
 from tailora.model.losses import micro_batches
 from tailora.model.schedule import rate
 from tailora.model.trial import approach, count_tokens, kernel_bytes, refuse
-from tailora.run import Stage, progress, stop_requests, tell
+from tailora.run import Stage, progress, stop_requests
 from tailora.text.batches import epoch_batches
 from tailora.text.prompts import Sample
 
@@ -91,7 +91,7 @@ class Position:
         return f"step-{self.step}" + ("-validated" if self.epoch and not self.taken else "")
 
 
-def fit(
+def fit(  # noqa: PLR0913  (what a training needs, and what its user is told by)
     model: Any,
     train: Sequence[Sample],
     val: Sequence[Sample],
@@ -99,11 +99,13 @@ def fit(
     settings: recipe.Train,
     stage: Stage,
     ids: Sequence[str] | None = None,
+    announce: Callable[[Forecast], None] | None = None,
 ) -> Fitted:
     """Train the trainable weights of `model` in place and leave it with the best validated ones, in evaluation mode.
 
     Writes one row per step and one per validation to the stage's log, and checkpoints beside it; goes on from the
-    newest whole checkpoint that it finds there. `ids` are the names of the rows of `train` in messages.
+    newest whole checkpoint that it finds there. `ids` are the names of the rows of `train` in messages;
+    `announce` is called with what is foretold, before the first step.
 
     Raises:
         RunError: when losses or gradients are not finite, or memory does not hold a single row. No weight has been
@@ -113,8 +115,8 @@ def fit(
     training = _Training(model, loss, settings, stage, len(train))
     forecast = training.try_out(train, val)
     stage.facts["plan"] = asdict(forecast)
-    for line in forecast_lines(forecast) if stage.writes else ():
-        tell("train", line)
+    if announce:
+        announce(forecast)
     training.begin()
     here = training.position
 

@@ -30,6 +30,22 @@ class Forecast:
     """What the trial itself took, which is not in `seconds`."""
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What is foretold of each stage; seconds are what is left to do, 0 where a stage is done."""
+
+    rows: dict[str, int]
+    """Of each split."""
+    weights: dict[str, int]
+    train: Forecast
+    train_seconds: float
+    """Those of `train`, and of loading and the trial."""
+    evaluate_seconds: float
+    """At most, but for running programs: base answers of full length, tuned ones as long as the references."""
+    evaluate_bytes: int
+    """A bound on the memory of `evaluate`, as that of `train`."""
+
+
 class Pace(NamedTuple):
     """Seconds that a token takes in a step and in a validation."""
 
@@ -86,14 +102,3 @@ def time_text(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def forecast_lines(forecast: Forecast) -> list[str]:
-    """Return what is foretold, a line for memory and one for time."""
-    limit = forecast.limit_bytes
-    room = "how much there is, the system does not say" if limit is None else f"{gib(limit)} may be held"
-    return [
-        f"plan: {forecast.steps:,} steps in about {time_text(forecast.seconds)} ({forecast.tokens_per_second:,.0f} "
-        f"tokens/s; validation is {time_text(forecast.validation_seconds)} of it)",
-        f"plan: peak memory at most {gib(forecast.peak_bytes)}, measured on the largest pass; {room}",
-    ]

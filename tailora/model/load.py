@@ -18,7 +18,7 @@ from tailora.model.locate import locate_base
 from tailora.model.quantized import keep_gradients, loading_settings
 from tailora.text.prompts import Sample
 
-_LARGE = 2**25  # numbers of a weight above which the memory of its former type is given back at once
+_LARGE = 2**25  # numbers of a weight whose two types lie side by side in memory while it is cast
 _SHORT = 256  # tokens; up to here plain attention is faster on a processor
 
 
@@ -225,13 +225,12 @@ def freeze_dtype(model: Any, settings: recipe.Model) -> None:
 
     PEFT creates adapters on the grid of the base's type, so the base must still be float32 when they are made.
     """
-    for parameter in sorted(
-        model.parameters(), key=lambda weight: weight.numel()
-    ):  # the largest when others have shrunk
-        if not parameter.requires_grad and parameter.is_floating_point():
-            parameter.data = parameter.data.to(frozen_dtype(settings))
-            if parameter.numel() > _LARGE:
-                machine.give_back_freed_memory()
+    frozen = [weight for weight in model.parameters() if not weight.requires_grad and weight.is_floating_point()]
+    for weight in sorted(frozen, key=lambda weight: weight.numel()):  # the largest when the others have shrunk
+        if weight.numel() > _LARGE:  # it is held twice for a while
+            machine.give_back_freed_memory()
+        weight.data = weight.data.to(frozen_dtype(settings))
+    machine.give_back_freed_memory()
 
 
 def frozen_dtype(settings: recipe.Model) -> Any:

@@ -1,7 +1,6 @@
 """The trial before a training: how its largest pass is approached, and what to change when it is too large."""
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -102,9 +101,10 @@ def _remedies(
 
 def _largest_of_each(remedies: list[tuple[str, int]]) -> list[tuple[str, int]]:
     """Keep of the remedies that differ in a number the first, which changes least."""
-    first: dict[str, tuple[str, int]] = {}
-    for keys, size in remedies:
-        first.setdefault(re.sub(r"\d+", "", keys), (keys, size))
+    first: dict[tuple[str, ...], tuple[str, int]] = {}
+    for changes, size in remedies:
+        keys = tuple(change.partition("=")[0] for change in changes.split())
+        first.setdefault(keys, (changes, size))
     return list(first.values())
 
 

@@ -281,26 +281,3 @@ def _mark(rows: list[Row], trained: RowFile | None, path: Path) -> dict[str, int
 def _each(rows: Sequence[Row], others: Sequence[Row]) -> Iterator[Row]:
     yield from rows
     yield from others
-
-
-def lines_about(run: Run) -> list[str]:
-    """Return what was read and left out, what the rows share with training, and where the results lie, a line each."""
-    card = files.read_json(run.folder / "prepare" / "card.json")
-    rows = card["rows"]
-    read = f"{rows['read']:,} rows read = {rows['kept']:,} kept + {rows['dropped']:,} dropped"
-    tests = f", {card['rows_with_tests']:,} of them with tests"
-    lines = [f"{read}{tests}; columns: {'; '.join(card['columns'])}" if card["columns"] else read]
-    lines += [f"dropped {entry['rows']:,}: {reason}" for reason, entry in card["dropped"].items()]
-    lines += [f"notice: {name}: {entry['rows']:,} rows" for name, entry in card["notices"].items()]
-    if card["rows_with_unusable_tests"]:
-        lines.append(f"rows with tests that cannot be used: {card['rows_with_unusable_tests']:,}")
-    if card["labels"]:
-        lines.append(f"labels in the order of the adapter: {', '.join(card['labels'])}")
-    return [*lines, _line_about_leaks(card["leaks"])]
-
-
-def _line_about_leaks(leaks: dict[str, int] | None) -> str:
-    if leaks is None:
-        return "the rows that the adapter was trained on are not known, so whether it has seen these is not checked"
-    found = ", ".join(f"{kind} {count:,}" for kind, count in leaks.items() if count)
-    return f"shared with the training rows: {found or 'nothing'}"

@@ -2,12 +2,11 @@
 
 import math
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tailora import machine
-from tailora.model.forecast import Forecast, grown
+from tailora.model.forecast import Forecast, Plan, grown
 from tailora.model.trial import count_tokens, kernel_bytes
 from tailora.pipeline.prepare import prepare
 from tailora.pipeline.train import Ready, set_up
@@ -18,22 +17,6 @@ from tailora.text.prompts import Sample
 from tailora.text.read import read_general
 
 _FEW, _MORE = 4, 20  # tokens of the two answers whose times give that of a token
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is foretold of each stage; seconds are what is left to do, 0 where a stage is done."""
-
-    rows: dict[str, int]
-    """Of each split."""
-    weights: dict[str, int]
-    train: Forecast
-    train_seconds: float
-    """Those of `train`, and of loading and the trial."""
-    evaluate_seconds: float
-    """At most, but for running programs: base answers of full length, tuned ones as long as the references."""
-    evaluate_bytes: int
-    """A bound on the memory of `evaluate`, as that of `train`."""
 
 
 def plan(recipe: Recipe, root: Path = RUNS) -> Plan:

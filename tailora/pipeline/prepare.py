@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tailora import files
-from tailora.errors import DataError, RunError
+from tailora.errors import DataError, RunError, some_of
 from tailora.files import Row, RowFile, fingerprint
 from tailora.measure import metrics
-from tailora.pipeline.words import budget_lines, warnings
+from tailora.present.data import budget_lines, warnings
 from tailora.recipe import Data, Recipe
 from tailora.run import RUNS, Run, day_of, tell
 from tailora.text import near
@@ -63,7 +63,7 @@ def prepare(recipe: Recipe, root: Path = RUNS) -> Splits:
         return _load_splits(run, sources)
     for split, listed in sources.items():
         if split != "train" and not isinstance(getattr(recipe.data, split), str):
-            names = ", ".join(path.name for _, source in listed for path in source.files)
+            names = ", ".join(name for _, source in listed for name in source.parts())
             tell("prepare", f"taken as the {split} split by its name: {names} (data.{split} = a share splits anew)")
     with run.stage("prepare") as stage:
         prepared = _divided(*_read(sources, recipe, stage.folder / "rows.jsonl"), recipe.data)
@@ -234,20 +234,17 @@ def _divided(rows: RowFile, own: dict[str, range], kept: Kept, classes: Classes 
 def _refuse_unlearned(labels: Sequence[str], division: Division, rows: RowFile) -> None:
     """Raise DataError when a label stands in validation or test and in no training row."""
     learned = {labels[i] for i in division.train}
-    strange: dict[tuple[str, str], list[int]] = {}
+    problems = []
     for split in ("val", "test"):
-        for i in division.numbers()[split]:
-            if labels[i] not in learned:
-                strange.setdefault((split, labels[i]), []).append(i)
-    if strange:
-        raise DataError(
-            [
-                f"no training row has the label {label!r}, which {len(numbers):,} {split} rows have "
-                f"({rows[numbers[0]]['where']} …): nothing can be learned of it. Leave these rows out, or add "
-                "training rows."
-                for (split, label), numbers in strange.items()
-            ]
-        )
+        if strange := [i for i in division.numbers()[split] if labels[i] not in learned]:
+            names = [repr(label) for label in dict.fromkeys(labels[i] for i in strange)]
+            problems.append(
+                f"no training row has the label{'s' * (len(names) > 1)} {some_of(names)}, which {len(strange):,} "
+                f"{split} rows have ({rows[strange[0]]['where']} …): nothing can be learned of it. Leave these rows "
+                "out, or add training rows."
+            )
+    if problems:
+        raise DataError(problems)
 
 
 def _leaks(

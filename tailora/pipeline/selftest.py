@@ -13,7 +13,8 @@ from tailora.pipeline.evaluate import evaluate
 from tailora.pipeline.prepare import prepare
 from tailora.pipeline.report import report
 from tailora.pipeline.train import train
-from tailora.pipeline.words import format_value, verdict_line
+from tailora.present.comparison import verdict_line
+from tailora.present.format import format_value
 from tailora.recipe import Recipe, parse_recipe
 
 _WORDS = {

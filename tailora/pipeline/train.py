@@ -1,18 +1,20 @@
 """Examples → adapter."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
 from tailora import files, machine
-from tailora.errors import ModelError, RunError, plain
+from tailora.errors import ModelError, RunError
 from tailora.files import Row
 from tailora.model.devices import Devices, check_launch, dismiss, joined, shard, weights_here
+from tailora.model.forecast import Forecast
 from tailora.pipeline.prepare import prepare
-from tailora.pipeline.words import budget_lines
-from tailora.recipe import Recipe, method_title
+from tailora.present.data import budget_lines
+from tailora.present.model_card import model_card
+from tailora.present.training import forecast_lines
+from tailora.recipe import Recipe
 from tailora.recipe import Train as TrainSettings
 from tailora.run import RUNS, Run, Stage, tell
 from tailora.tasks.base import Task
@@ -20,10 +22,6 @@ from tailora.text.prompts import Sample
 from tailora.text.split import Splits
 from tailora.track import check_trackers, trackers
 
-_LIBRARY = {
-    "adapter": "library_name: peft\ntags: [lora, tailora]",
-    "full": "library_name: transformers\ntags: [tailora]",
-}
 # The splits that decide what training makes of a recipe.
 _LEARNED = ("train", "val")
 
@@ -94,7 +92,7 @@ def _train(run: Run, splits: Splits, stage: Stage, group: Devices) -> None:
         shard(model, group)
     stage.facts["weights"]["here"] = weights_here(model)
     with trackers(recipe.train.trackers, recipe.name, stage.folder, recipe.keys()) as stage.listeners:
-        fitted = fit(model, samples["train"], samples["val"], task.loss, settings, stage, ids)
+        fitted = fit(model, samples["train"], samples["val"], task.loss, settings, stage, ids, _announce)
     stage.facts |= {"fitted": asdict(fitted), "lr": settings.lr}
     if ranks := adalora_ranks(model):
         stage.facts["ranks"] = ranks
@@ -105,7 +103,7 @@ def _train(run: Run, splits: Splits, stage: Stage, group: Devices) -> None:
     files.write_jsonl(stage.folder / "lengths.jsonl", map(_length, samples["train"]))
     _save_adapter(model, tokenizer, stage)
     _name_base(stage.folder / "adapter" / "adapter_config.json", recipe.model.base)
-    files.write_text(stage.folder / "adapter" / "README.md", _model_card(recipe, stage.facts))
+    files.write_text(stage.folder / "adapter" / "README.md", model_card(recipe, stage.facts))
     stage.facts["adapter"] = files.hash_of_weights(stage.folder / "adapter")
 
 
@@ -181,6 +179,11 @@ def _adapted(model: Any, task: Task, recipe: Recipe, wish: Any, samples: list[Sa
     if recipe.train.recompute:
         recompute_activations(model)
     return model, path
+
+
+def _announce(forecast: Forecast) -> None:
+    for line in forecast_lines(forecast):
+        tell("train", line)
 
 
 def _help(recipe: Recipe, root: Path) -> Run:
@@ -274,57 +277,3 @@ def _with_rate(model: Any, samples: list[Sample], loss: Any, settings: TrainSett
         files.write_sealed(record, {"made_from": stage.made_from, "test": test._asdict()})
     stage.say(test.line())
     return settings.model_copy(update={"lr": test.chosen})
-
-
-def _model_card(recipe: Recipe, facts: dict[str, Any]) -> str:
-    fitted, budget = facts["fitted"], facts["tokens"]["train"]
-    classifies = recipe.task == "classify"
-    learned = f"{budget['rows']:,} rows" + ("" if classifies else f" and {budget['targets']:,} answer tokens")
-    return f"""---
-base_model: {json.dumps(recipe.model.base, ensure_ascii=False)}
-{_LIBRARY["full" if recipe.lora.method == "full" else "adapter"]}
----
-
-# {recipe.name}
-
-{_what(recipe)} for {_inline(recipe.model.base)}, trained with tailora
-on {_inline(recipe.data.shown())}: {learned} an epoch,
-{fitted["epochs"]} epochs, peak learning rate {facts["lr"]:g}. The weights of epoch
-{fitted["best_epoch"]} were kept:
-validation loss {fitted["best_val_loss"]:.4f} nats per {"row" if classifies else "token"},
-{fitted["first_val_loss"]:.4f} before training.
-{_of_base(facts["origin"])}{_label_card(facts["labels"]) if classifies else ""}
-`tailora.json` holds fingerprints of the base weights and of template and tokenizer, which belong to this adapter.
-How it compares with its base stands in the run's report.
-"""
-
-
-def _label_card(labels: list[str]) -> str:
-    """Say how the classifier is loaded without tailora."""
-    return f"""
-The trained head is saved with the adapter. Its labels, in order, are `labels` in `tailora.json`:
-
-    base = AutoModelForSequenceClassification.from_pretrained("<base>", num_labels={len(labels)})
-    base.config.pad_token_id = tokenizer.pad_token_id
-    model = PeftModel.from_pretrained(base, "<this folder>")
-"""
-
-
-def _inline(text: str) -> str:
-    """Return a name as code in Markdown, on one line and without what would end it."""
-    return f"`{' '.join(plain(text).split()).replace('`', chr(39))}`"
-
-
-def _what(recipe: Recipe) -> str:
-    """Name what was trained."""
-    if recipe.lora.method == "full":
-        return "All weights, trained further without an adapter,"
-    return f"A {method_title(recipe.lora)} adapter"
-
-
-def _of_base(origin: files.Row | None) -> str:
-    """Say what a base was made from, where that is known."""
-    if origin is None or not origin["dequantized_from"]:
-        return ""
-    file = f"`{origin['file']}`, SHA-256 {origin['sha256']}"
-    return f"\nThe base was dequantized from {origin['dequantized_from']} ({file}).\n"

@@ -5,6 +5,7 @@ they mean elsewhere. Likelihoods and answers are computed by the functions that 
 """
 
 import contextlib
+import hashlib
 import io
 import json
 import logging
@@ -61,7 +62,8 @@ class Harness:
         """Return a hash of what is asked: the rows of tasks in files, and for the harness's own ones its version."""
         own = [name for name in self.names if _is_file(name)]
         docs = [json.dumps(row, sort_keys=True) for name in own for row in self._rows_of(name)]
-        return fingerprint(self.source, str(machine.version("lm_eval")), *docs)
+        asked = json.dumps([self.source, machine.version("lm_eval"), *docs])
+        return hashlib.sha256(asked.encode()).hexdigest()
 
     def examples(self) -> list[Row]:
         """Return the rows of all tasks, prompt and answer as text; `name`, `task` and `number` say where they stand.

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tailora.errors import some_of
 from tailora.files import Row
 from tailora.text.near import normalise, question
 from tailora.text.records import Notices
@@ -129,17 +130,18 @@ def label_problems(labels: dict[str, dict[str, int]]) -> list[str]:
     spellings: dict[str, list[str]] = {}
     for label in everywhere:
         spellings.setdefault(normalise(label), []).append(label)
-    for same in spellings.values():
-        if len(same) > 1:
-            spelled = " and ".join(f"{label!r} ({everywhere[label]:,})" for label in same)
-            problems.append(f"labels that differ in case or spaces alone: {spelled}; write them alike")
+    alike = [same for same in spellings.values() if len(same) > 1]
+    if alike:
+        spelled = [" and ".join(f"{label!r} ({everywhere[label]:,})" for label in same) for same in alike]
+        problems.append(f"labels that differ in case or spaces alone: {some_of(spelled, 3)}; write them alike")
     if len(everywhere) == 1:
         problems.append(f"there is one label only, {next(iter(everywhere))!r}: nothing can be learned from it")
-    problems += [
-        f"the label {label!r} has one row: no split can both learn and test it"
-        for label, rows in everywhere.items()
-        if rows == 1
-    ]
+    single = [repr(label) for label, rows in everywhere.items() if rows == 1]
+    if single:
+        few = (
+            f"the label {single[0]} has" if len(single) == 1 else f"{len(single):,} labels ({some_of(single, 3)}) have"
+        )
+        problems.append(f"{few} one row: no split can both learn and test it")
     (common, most), *_ = everywhere.most_common(1)
     if len(everywhere) > 1 and most >= _LOPSIDED * total:
         problems.append(f"{most / total:.1%} of the rows have the label {common!r}: always saying it is hard to beat")
@@ -154,7 +156,7 @@ def label_problems(labels: dict[str, dict[str, int]]) -> list[str]:
                 "another class: write them alike"
             )
         elif unseen:
-            problems.append(f"labels in {split} that train does not have: {', '.join(map(repr, unseen))}")
+            problems.append(f"labels in {split} that train does not have: {some_of(list(map(repr, unseen)))}")
     return problems
 
 

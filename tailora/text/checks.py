@@ -4,22 +4,34 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from tailora.text.records import ROW_CAP, Fault
+
 _LONG, _DEEPEST = 1_000_000, 100
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
-def what_is_wrong(value: Any) -> str:
-    """Say why `value` can be no row and what to do; an empty string when it can."""
+def what_is_wrong(where: str, value: Any) -> Fault | None:
+    """Say why `value` can be no row and what to do; None when it can."""
     if not isinstance(value, dict):
-        return f"a row must be an object with named columns, got {type(value).__name__}"
+        return Fault(where, "a row must be an object with named columns.", f"Got {type(value).__name__}.")
+    characters = -sum(map(len, value))  # a table says the names of its columns once
     for column, item in value.items():
         for leaf, depth in _leaves([column, item]):
-            if depth > _DEEPEST:
-                return f"column {column!r} is nested more than {_DEEPEST} deep; flatten it"
-            if isinstance(leaf, bytes):
-                return f"column {column!r} holds bytes, such as an image; leave it out, since only text can be used"
-            if isinstance(leaf, str) and not _is_whole(leaf):
-                return f"column {column!r} holds half a character (a lone surrogate, \\ud800 to \\udfff); remove it"
+            characters += len(leaf) if isinstance(leaf, str) else 0
+            if cause := _cause(leaf, depth):
+                return Fault(where, cause, f"Column: {column!r}.")
+    if characters > ROW_CAP:
+        return Fault(where, f"a row of more than {ROW_CAP:,} characters; only text that a model can read is of use.")
+    return None
+
+
+def _cause(leaf: Any, depth: int) -> str:
+    if depth > _DEEPEST:
+        return f"a column is nested more than {_DEEPEST} deep; flatten it."
+    if isinstance(leaf, bytes):
+        return "a column holds bytes, such as an image; leave it out, since only text can be used."
+    if isinstance(leaf, str) and not _is_whole(leaf):
+        return "a column holds half a character (a lone surrogate, \\ud800 to \\udfff); remove it."
     return ""
 
 

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tailora.errors import DataError, did_you_mean
+from tailora.errors import DataError, did_you_mean, some_of
 from tailora.recipe import Data
+from tailora.text.records import TURN_KEYS
 
 # Layouts of well-known data sets first: a column such as `text` is the question only where nothing better is there.
 _LAYOUTS = (
@@ -22,11 +23,12 @@ _OTHER_PROMPTS = (
 )  # fmt: skip
 INPUTS = ("input", "context")
 _ANSWERS = ("output", "response", "answer", "answers", "completion", "code", "snippet", "long_answer")
-_LABELS = ("label", "labels", "category", "class", "target", "sentiment")
-_CHATS = ("messages", "conversations")
+LABELS = ("label", "labels", "category", "class", "target", "sentiment")
+CHATS = ("messages", "conversations")
 # Names that rows of the splits use for something of their own; a column called so is carried as `source_<name>`.
 _OURS = ("id", "where", "prompt", "answer", "context", "tests", "cluster", "slice", "leaks")
 _ALIKE = 0.6
+_MOST_NAMES = 20
 # Data sets that name the kind of each task want some kinds kept for the test.
 _UNSEEN = "family"
 _ALWAYS_CARRIED = ("tests", "topic", "domain", "program_stub")
@@ -71,7 +73,7 @@ def detect_columns(seen: Iterable[str], data: Data, source: str, labelled: bool 
     data = _with_label(data, names, source) if labelled else data
     asked = {"prompt": data.prompt, "input": data.input or None, "answer": data.answer}
     _refuse_missing(asked | {"group": data.group, "unseen": data.unseen or None}, names, source)
-    chats = _among(_CHATS, names)
+    chats = _among(CHATS, names)
     if len(_among(("chosen", "rejected"), names)) == 2 and data.answer is None:
         raise DataError(_preferences(source, next(iter([*chats, *_among(_PROMPTS, names)]), None)))
     if chats and not any(asked.values()):
@@ -81,7 +83,7 @@ def detect_columns(seen: Iterable[str], data: Data, source: str, labelled: bool 
     if layout:
         prompt, context, answer = layout
         return Columns(prompt, _context(data, context, [name for name in free if name not in (prompt, answer)]), answer)
-    labels = _LABELS if not _among(_ANSWERS, free) else ()
+    labels = LABELS if not _among(_ANSWERS, free) else ()
     prompts = _PROMPTS if _among(_PROMPTS, free) else _OTHER_PROMPTS
     found = {
         "prompt": data.prompt or _only("prompt", prompts, free),
@@ -89,7 +91,7 @@ def detect_columns(seen: Iterable[str], data: Data, source: str, labelled: bool 
     }
     problems = _problems(found)
     if problems:
-        raise DataError(f"{source}: {'; '.join(problems)}. Columns: {', '.join(names)}.")
+        raise DataError(f"{source}: {'; '.join(problems)}. Columns: {some_of(names, _MOST_NAMES)}.")
     return Columns(str(found["prompt"]), _context(data, None, free), str(found["answer"]))
 
 
@@ -117,7 +119,7 @@ def _context(data: Data, usual: str | None, free: Sequence[str]) -> str | None:
 def _with_label(data: Data, names: list[str], source: str) -> Data:
     """Return `data` with the column of the labels as that of the answers, where one is named or looks like it."""
     _refuse_missing({"label": data.label}, names, source)
-    found = [name for name in _among(_LABELS, names) if name not in (data.prompt, data.input)]
+    found = [name for name in _among(LABELS, names) if name not in (data.prompt, data.input)]
     if len(found) > 1 and not (data.label or data.answer):
         raise DataError(
             f'{source}: several columns could be the label: {", ".join(found)}; say which with data.label = "…".'
@@ -169,7 +171,8 @@ def _problems(found: dict[str, "str | _NoChoice"]) -> list[str]:
 
 def _refuse_missing(asked: dict[str, str | None], names: list[str], source: str) -> None:
     missing = [
-        f'data.{key} = "{name}": {source} has no such column{did_you_mean(name, names)}; it has: {", ".join(names)}.'
+        f'data.{key} = "{name}": {source} has no such column{did_you_mean(name, names)}; it has: '
+        f"{some_of(names, _MOST_NAMES)}."
         for key, name in asked.items()
         if name is not None and name not in names
     ]
@@ -192,6 +195,21 @@ def carried_columns(seen: Iterable[str], data: Data) -> Carried:
     wanted = dict.fromkeys([*_ALWAYS_CARRIED, *(name for name in (data.group, unseen) if name)])
     renamed = {name: f"source_{name}" if name in _OURS and name not in _ALWAYS_CARRIED else name for name in wanted}
     return Carried(renamed, renamed.get(data.group or ""), renamed.get(unseen or ""))
+
+
+def nested_lists(row: dict[str, Any]) -> list[str]:
+    """Return the ways to lists of objects inside a row, each with the names in it; lists of turns are none."""
+    found, waiting = [], list(row.items())
+    while waiting:
+        way, item = waiting.pop(0)
+        if isinstance(item, list) and item and isinstance(item[0], dict):
+            item, inside = item[0], f"{way}[0]"
+            if not any(set(pair) <= item.keys() for pair in TURN_KEYS):
+                found.append(f"{way} ({', '.join(list(item)[:8])})")
+            way = inside
+        if isinstance(item, dict):
+            waiting += [(f"{way}.{key}", inner) for key, inner in item.items()]
+    return found
 
 
 def columns_by_value(rows: Sequence[dict[str, Any]], source: str, label: str | None = None) -> Columns:

@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tailora.errors import DataError
-from tailora.text.records import ROW_CAP
+from tailora.text.records import ROW_CAP, FaultError
 
 PARQUET = b"PAR1"
 
@@ -63,14 +62,15 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
     """
     try:
         if not path.is_file():
-            raise DataError(f"{path} is {kind_of(path)}; copy what it holds into a file and name that.")
+            raise FaultError(str(path), f"this is {kind_of(path)}; copy what it holds into a file and name that.")
         with path.open("rb") as file:
             before = _state(os.fstat(file.fileno()))
             yield file
             if not path.exists() or _state(path.stat()) != before:
-                raise DataError(f"{path} changed while it was read; wait until its writer is done, then run again.")
+                changed = "the file changed while it was read; wait until its writer is done, then run again."
+                raise FaultError(str(path), changed)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise FaultError(str(path), f"the file cannot be read: {error.strerror or error}.") from None
 
 
 def _state(status: os.stat_result) -> tuple[int, int, int]:
@@ -111,13 +111,14 @@ def _unpacked(path: Path, file: io.BufferedReader) -> Iterator[bytes]:
             while piece := unpacked.read(_PIECE):
                 total += len(piece)
                 if total > most:
-                    raise DataError(
-                        f"{path}: {size:,} bytes of gzip unpack to more than {most:,}, {_LARGEST_RATIO} times as much "
-                        "and more than text ever does; if you trust the file, unpack it with `gunzip` yourself."
+                    raise FaultError(
+                        str(path),
+                        f"{size:,} bytes of gzip unpack to more than {most:,}, {_LARGEST_RATIO} times as much and more "
+                        "than text ever does; if you trust the file, unpack it with `gunzip` yourself.",
                     )
                 yield piece
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: the gzip is damaged ({error}); fetch or write the file again.") from None
+        raise FaultError(str(path), f"the gzip is damaged ({error}); fetch or write the file again.") from None
 
 
 def refuse_other_kinds(path: Path, head: bytes) -> None:
@@ -128,11 +129,11 @@ def refuse_other_kinds(path: Path, head: bytes) -> None:
     if head and not head.strip(b"\0"):
         kind = "nothing but zero bytes, as a crash leaves them; fetch or write the file again"
     if kind:
-        raise DataError(f"{path} is {kind}.")
+        raise FaultError(str(path), f"this is {kind}.")
     mark = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
     wide = mark or _ZEROS.get(tuple(byte == 0 for byte in head[:4]))
     if wide:
-        raise DataError(f"{path} is {wide}, not UTF-8; save it as UTF-8: {_iconv(path, wide)}")
+        raise FaultError(str(path), f"this is {wide}, not UTF-8; save it as UTF-8:", _iconv(path, wide))
 
 
 def texts(path: Path, content: Iterable[bytes]) -> Iterator[str]:
@@ -143,15 +144,17 @@ def texts(path: Path, content: Iterable[bytes]) -> Iterator[str]:
     """
     plain: Any = codecs.getincrementaldecoder("utf-8-sig")()
     decoder = io.IncrementalNewlineDecoder(plain, translate=False)
-    line, column = 1, 1
+    line, column, is_ascii = 1, 1, True
     for piece in itertools.chain(content, [b""]):
         try:
             text = decoder.decode(piece, final=not piece)
         except UnicodeDecodeError as error:
             before = error.object[: error.start]
             line, column = place_after(before.decode("utf-8-sig", "replace"), line, column)
-            raise _not_utf8(f"{path}:{line}:{column}", path, error) from None
+            where = f"{path}:{line}:{column}"
+            raise (_not_utf8(where, path, error, is_ascii) if piece else _cut_off(where, error, is_ascii)) from None
         if text:
+            is_ascii = is_ascii and text.isascii()
             yield text
         line, column = place_after(text, line, column)
 
@@ -162,14 +165,20 @@ def place_after(text: str, line: int, column: int) -> tuple[int, int]:
     return line + breaks, len(text) - text.rfind("\n") if breaks else column + len(text)
 
 
-def _not_utf8(where: str, path: Path, error: UnicodeDecodeError) -> DataError:
+def _cut_off(where: str, error: UnicodeDecodeError, is_ascii: bool) -> FaultError:
+    guess = f" If it is whole, it is {_guess_encoding(error.object)}; save it as UTF-8." if is_ascii else ""
+    cause = "the file ends inside a character, so its end is missing; fetch or write it again."
+    return FaultError(where, cause + guess)
+
+
+def _not_utf8(where: str, path: Path, error: UnicodeDecodeError, is_ascii: bool) -> FaultError:
     # What stands in the same line may be valid UTF-8 by accident.
     begin = error.object.rfind(b"\n", 0, error.start) + 1
     byte, guess = error.object[error.start], _guess_encoding(error.object[begin : error.start + 2000])
     remedy = f"Save the file as UTF-8: {_iconv(path, guess)}"
-    if not error.object[:begin].isascii():
+    if not is_ascii or not error.object[:begin].isascii():
         remedy = "The lines before it are UTF-8, so this part comes from elsewhere; write it anew."
-    return DataError(f"{where}: byte 0x{byte:02x} is not UTF-8; it looks like {guess}. {remedy}")
+    return FaultError(where, f"byte 0x{byte:02x} is not UTF-8; it looks like {guess}.", remedy)
 
 
 def _guess_encoding(sample: bytes) -> str:
@@ -202,15 +211,19 @@ def lines(path: Path, content: Iterable[str], ends: str | None) -> Iterator[str]
         DataError: for a line beyond 64 MiB.
     """
     held: list[str] = []
-    length = 0
+    length, number = 0, 1
     for text in content:
         for part in io.StringIO(text, newline=ends):
             held.append(part)
             length += len(part)
-            if part.endswith(("\n", "\r") if ends == "" else "\n"):
+            ended = part.endswith(("\n", "\r") if ends == "" else "\n")
+            # The end of a line may have two characters, and belongs to no row.
+            if length > ROW_CAP and (not ended or len("".join(held).rstrip("\r\n")) > ROW_CAP):
+                raise FaultError(
+                    f"{path}:{number}", f"a line of more than {ROW_CAP:,} characters; write one row a line."
+                )
+            if ended:
                 yield "".join(held)
-                held, length = [], 0
-        if length > ROW_CAP:
-            raise DataError(f"{path}: a line of more than {ROW_CAP:,} characters; write one row a line.")
+                held, length, number = [], 0, number + 1
     if held:
         yield "".join(held)

@@ -12,9 +12,8 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tailora.errors import DataError
 from tailora.text.content import place_after
-from tailora.text.records import ROW_CAP
+from tailora.text.records import ROW_CAP, Fault, FaultError
 
 _SPACES = re.compile(r"[ \t\n\r]*")
 # The longest thing that looks wrong when its end is missing: half of "-Infinity", or of two escapes.
@@ -37,18 +36,22 @@ _HINTS = {
 
 
 class Decoded(NamedTuple):
-    """A value, the position behind it, and what in it the standard does not allow."""
+    """A value, the position behind it, and what in it the standard does not allow: what is wrong, and where in it.
+
+    `is_raw` is the one such thing that is let pass: a tab or another control character inside a text.
+    """
 
     value: Any
     end: int
-    faults: list[str]
+    faults: list[tuple[str, str]]
+    is_raw: bool
 
 
 class Decoder:
     """Python's decoder, held to the standard: what it lets pass (NaN, a key twice, 1e999) is a fault of the row."""
 
     def __init__(self) -> None:
-        self._faults: list[str] = []
+        self._faults: list[tuple[str, str]] = []
         hooks: Any = {
             "object_pairs_hook": self._object,
             "parse_constant": self._constant,
@@ -64,7 +67,7 @@ class Decoder:
         except JSONDecodeError as error:
             # A raw tab or escape character is unambiguous, and counted later; a line break may be a missing quote.
             if error.msg.startswith("Invalid control") and text[error.pos] not in "\r\n":
-                return self._decode(self._lenient, text, position)
+                return self._decode(self._lenient, text, position)._replace(is_raw=True)
             raise
 
     def _decode(self, decoder: json.JSONDecoder, text: str, position: int) -> Decoded:
@@ -77,23 +80,23 @@ class Decoder:
             raise JSONDecodeError("Brackets are nested too deeply", text, position) from None
         except ValueError as error:  # an integer of thousands of digits
             raise JSONDecodeError(str(error).partition(";")[0], text, position) from None
-        return Decoded(value, end, self._faults)
+        return Decoded(value, end, self._faults, False)
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         row = dict(pairs)
         if len(row) < len(pairs):
             names = [name for name, _ in pairs]
             twice = ", ".join(sorted({name for name in names if names.count(name) > 1}))
-            self._faults.append(f"keys that stand twice: {twice}; keep one of each")
+            self._faults.append(("keys that stand twice; keep one of each:", f"{twice}."))
         return row
 
     def _constant(self, constant: str) -> None:
-        self._faults.append(f"{constant} is no value of JSON; write null, or leave the key out")
+        self._faults.append(("a value that JSON does not have; write null, or leave the key out:", f"{constant}."))
 
     def _float(self, digits: str) -> float:
         number = float(digits)
         if math.isinf(number):
-            self._faults.append(f"{digits[:40]} is too large for a number; write it as text")
+            self._faults.append(("a number is too large; write it as text:", f"{digits[:40]}."))
         return number
 
 
@@ -102,12 +105,16 @@ def may_be_cut_off(error: JSONDecodeError) -> bool:
     return error.msg.startswith("Unterminated") or error.pos >= len(error.doc) - _LONGEST_TOKEN
 
 
-def explain(error: JSONDecodeError) -> str:
+def fault_of(error: JSONDecodeError, where: str) -> Fault:
     """Say what is wrong, what to do if that is known, and what stands there, escaped."""
     before, here = error.doc[max(0, error.pos - 25) : error.pos], error.doc[error.pos : error.pos + 25]
     scene = f"{error.msg}|{_without_mark(before).rstrip()}\0{_without_mark(here)}"
     hint = next((f"; {hint}" for pattern, hint in _HINTS.items() if re.search(pattern, scene)), "")
-    return f"not JSON: {error.msg.removesuffix(' at').rstrip(': ')}{hint}. Near {before + here!r}"
+    return Fault(where, f"not JSON: {error.msg.removesuffix(' at').rstrip(': ')}{hint}.", _near(before + here))
+
+
+def _near(text: str) -> str:
+    return f"Near {text!r}."
 
 
 def _without_mark(text: str) -> str:
@@ -117,15 +124,15 @@ def _without_mark(text: str) -> str:
 class Cursor:
     """A window on the text of a file that moves forward and holds little more than the value being parsed."""
 
-    def __init__(self, path: Path, texts: Iterator[str]) -> None:
+    def __init__(self, path: Path, texts: Iterator[str], *, is_one_line: bool = False) -> None:
         self._path, self._texts, self._decoder = path, texts, Decoder()
+        self._is_one_line = is_one_line
         self._window, self._position = "", 0
         self._line, self._column = 1, 1
 
-    @property
-    def where(self) -> str:
-        """Return the place of the next character as `file:line`."""
-        return f"{self._path}:{self._line}"
+    def where(self, way: str = "") -> str:
+        """Return the place of the next character: `file:line`, or the `way` to it where all rows stand in one line."""
+        return self.inside(way if self._is_one_line and way else str(self._line))
 
     def peek(self) -> str:
         """Move to the next character that is not blank and return it; an empty string at the end of the file."""
@@ -153,25 +160,34 @@ class Cursor:
             except JSONDecodeError as error:
                 if not may_be_cut_off(error) or not self._more():
                     line, column = place_after(self._window[self._position : error.pos], self._line, self._column)
-                    raise DataError(f"{self._path}:{line}:{column}: {explain(error)}.") from None
+                    raise FaultError(*fault_of(error, f"{self._path}:{line}:{column}")) from None
             else:
                 # A number at the end of the window may go on behind it.
                 if decoded.end < len(self._window) or not self._more():
+                    if decoded.end - self._position > ROW_CAP:
+                        raise self._too_long()
                     self._advance(decoded.end)
                     return decoded
 
-    def key(self) -> tuple[str, str]:
-        """Move past the next key and its colon; return where it stands and what it is."""
+    def inside(self, way: str) -> str:
+        """Return the place that `way` leads to from the top of the file: `file:data[3]`."""
+        return f"{self._path}:{way}"
+
+    def key(self) -> str:
+        """Move past the next key and its colon; return it."""
         if self.peek() != '"':
             raise self.refusal("not JSON: expected a key in double quotes; a comma before } is one too many")
-        where, key = self.where, self.value().value
+        key = str(self.value().value)
         self.take(":", "a colon after the key")
-        return where, key
+        return key
 
-    def refusal(self, what: str) -> DataError:
+    def refusal(self, what: str) -> FaultError:
         """Return the error that says `what` about the next character."""
         around = self._window[max(0, self._position - 25) : self._position + 25]
-        return DataError(f"{self._path}:{self._line}:{self._column}: {what}. Near {around!r}.")
+        return FaultError(f"{self._path}:{self._line}:{self._column}", f"{what}.", _near(around))
+
+    def _too_long(self) -> FaultError:
+        return self.refusal(f"a row of more than {ROW_CAP:,} characters; a bracket or quote may be missing")
 
     def _advance(self, end: int) -> None:
         passed = self._window[self._position : end]
@@ -182,8 +198,8 @@ class Cursor:
         """Double what lies ahead, so that a long value is not parsed again for each piece; False at the end."""
         ahead = self._window[self._position :]
         if len(ahead) > ROW_CAP:
-            raise self.refusal(f"a row of more than {ROW_CAP:,} characters; a bracket or quote may be missing")
-        wanted, parts = max(1, len(ahead)), [ahead]
+            raise self._too_long()
+        wanted, parts = max(1, min(len(ahead), ROW_CAP + 1 - len(ahead))), [ahead]
         while wanted > 0 and (text := next(self._texts, "")):
             parts.append(text)
             wanted -= len(text)

@@ -5,14 +5,18 @@ mean two things is refused, never guessed.
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from tailora.errors import DataError, did_you_mean
+from tailora.errors import DataError, did_you_mean, some_of
 from tailora.text.near import normalise
 
 UNLABELLED = "-1"
+# Control characters and the line ends of Unicode.
+_LINE_ENDS = ("Cc", "Zl", "Zp")
+_FEWEST = 10
 _NUMBER = re.compile(r"-?\d+")
 _FRACTION = re.compile(r"[-+]?(\d*\.\d+|\d+\.\d*)(e[-+]?\d+)?", re.IGNORECASE)
 
@@ -35,6 +39,7 @@ def name_classes(seen: Seen, names: Sequence[str] | None = None) -> Classes:
     Raises:
         DataError: when labels could mean several classes or none, or there is one class only.
     """
+    _refuse(_broken([*(names or ()), *(label for labels in seen.values() for label in labels)]))
     if names is not None:
         written, problems = {}, []
         for file, labels in seen.items():
@@ -48,6 +53,12 @@ def name_classes(seen: Seen, names: Sequence[str] | None = None) -> Classes:
     found = {label for labels in seen.values() for label in labels}
     if len(found) < 2:
         raise DataError(f"there is one label only, {next(iter(found), None)!r}: nothing can be learned from it.")
+    rows = sum(labels.total() for labels in seen.values())
+    if rows == len(found) and rows >= _FEWEST:
+        raise DataError(
+            f"the labels of all {rows:,} rows differ ({some_of(sorted(found))}), so none can be learned: this is "
+            'another column. Name that of the label with data.label = "…", or learn texts with task = "generate".'
+        )
     ordered = sorted(found, key=int) if _are_numbers(found) else sorted(found, key=lambda label: (label.lower(), label))
     return Classes(ordered, {file: {label: label for label in labels} for file, labels in seen.items()})
 
@@ -64,11 +75,11 @@ def _named(labels: Iterable[str], names: Sequence[str]) -> _Named:
     others = sorted(set(labels) - known.keys())
     if others and not known and _are_numbers(others):
         return _numbered(sorted(others, key=int), names)
-    problems = [
-        f"the label {label!r} is not among data.labels{did_you_mean(label, names)}; they are: {', '.join(names)}."
-        for label in others
-    ]
-    return _Named(known, problems)
+    if not others:
+        return _Named(known, [])
+    near = did_you_mean(others[0], names) if len(others) == 1 else ""
+    found = f"the label {others[0]!r} is" if len(others) == 1 else f"{len(others):,} labels are ({some_of(others)})"
+    return _Named(known, [f"{found} not among data.labels{near}; they are: {some_of(names)}."])
 
 
 def _numbered(labels: list[str], names: Sequence[str]) -> _Named:
@@ -76,7 +87,7 @@ def _numbered(labels: list[str], names: Sequence[str]) -> _Named:
     fitting = [start for start in (0, 1) if start <= lowest and highest < start + count]
     if len(fitting) == 1:
         return _Named({label: names[int(label) - fitting[0]] for label in labels}, [])
-    shown = ", ".join(labels[:20])
+    shown = some_of(labels)
     why = "count from 0 as well as from 1" if fitting else f"fit neither 0 to {count - 1} nor 1 to {count}"
     return _Named({}, [f"the labels {shown} {why}, so they do not say which of the {count} data.labels they mean; "
                        "write the names instead."])  # fmt: skip
@@ -113,15 +124,18 @@ def _other_spellings(seen: Seen) -> list[str]:
     alike: dict[str, list[str]] = {}
     for label in counts:
         alike.setdefault(_spelling(label), []).append(label)
-    problems = []
-    for spelled in alike.values():
-        if len(spelled) > 1:
-            found = " and ".join(f"{word!r} ({counts[word]:,} rows)" for word in spelled)
-            problems.append(
-                f"labels that differ in case, spaces or leading zeros alone: {found}. Write them alike, or list the "
-                "names in order with data.labels, by which they are read as one."
-            )
-    return problems
+    found = [
+        " and ".join(f"{word!r} ({counts[word]:,} rows)" for word in spelled)
+        for spelled in alike.values()
+        if len(spelled) > 1
+    ]
+    if not found:
+        return []
+    more = f"; … and {len(found) - 3:,} more" if len(found) > 3 else ""
+    return [
+        f"labels that differ in case, spaces or leading zeros alone: {'; '.join(found[:3])}{more}. Write them alike, "
+        "or list the names in order with data.labels, by which they are read as one."
+    ]
 
 
 def _other_numbers(seen: Seen) -> list[str]:
@@ -139,6 +153,17 @@ def _other_numbers(seen: Seen) -> list[str]:
         f"class; {remedy}"
         for file, numbers in numbered.items()
         if not set(numbers) <= set(fullest) and numbers[0] != fullest[0]
+    ]
+
+
+def _broken(labels: Iterable[str]) -> list[str]:
+    """Say which labels would not stand on one line, and could pass for a line of our own."""
+    found = sorted({repr(label) for label in labels if any(unicodedata.category(c) in _LINE_ENDS for c in label)})
+    if not found:
+        return []
+    return [
+        f"labels with line ends or control characters: {some_of(found)}. A label is a name: write each on one line, as "
+        'plain text; or learn texts with task = "generate".'
     ]
 
 

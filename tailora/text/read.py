@@ -4,6 +4,7 @@ What a file is, is seen by its content, never by its name: JSON in all usual lay
 (`tables`), each also packed with gzip (`content`). Hub ids are read through `datasets`.
 """
 
+import codecs
 import glob
 import hashlib
 import heapq
@@ -18,24 +19,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tailora import files
-from tailora.errors import DataError, did_you_mean
+from tailora.errors import DataError, did_you_mean, some_of
 from tailora.text.checks import remarks, what_is_wrong
 from tailora.text.content import PARQUET, is_gzip, kind_of, opened, pieces, refuse_other_kinds, texts
-from tailora.text.json_rows import json_records
-from tailora.text.records import Fault, Note, Notices, Problems, Record, Records
-from tailora.text.tables import csv_records, is_table, parquet_records
+from tailora.text.json_rows import is_alone, json_records, lists_of_splits, outline
+from tailora.text.records import Fault, FaultError, Note, Notices, Problems, Record, Records, split_named
+from tailora.text.tables import arrow_records, csv_records, is_table, parquet_records
 
-_SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-_KINDS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+_KINDS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow")
+_ARROW = b"\xff\xff\xff\xff"
+# Lines of comments, then JSON.
+_COMMENT = re.compile(r"\s*(?>(?://|#)[^\n]*\n\s*|/\*(?s:.*?)\*/\s*)+[\[{]")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?::[\w.-]+)?")
 
 
 class SourceRow(NamedTuple):
-    """One record as the file has it, and where it stands: `file:line`, or `file:number` in Parquet."""
+    """One record as the file has it, and where it stands.
+
+    That is `file:line`, `file:number` in Parquet, or `file:data[3]`, the way to it, where rows share a line of JSON.
+    """
 
     where: str
     values: dict[str, Any]
@@ -50,9 +52,17 @@ class Source:
     rows: int | None = None
     left_out: tuple[Path, ...] = ()
     hub: str | None = None
+    members: tuple[str, ...] = ()
+    """Which lists of a JSON file are meant, where it holds several."""
 
     def __str__(self) -> str:
         return self.name
+
+    def parts(self) -> list[str]:
+        """Return the names of its files, or of the lists in its one file that are meant."""
+        if self.members:
+            return [f"{path.name}: {member}" for path in self.files for member in self.members]
+        return [path.name if split_named(path.name) else f"{path.parent.name}/{path.name}" for path in self.files]
 
     def sha256(self) -> str:
         """Return the SHA-256 of the file; of several, that of the list which `sha256sum` prints beside them.
@@ -84,21 +94,51 @@ def read_general(most: int | None = None) -> list[dict[str, Any]]:
 
 
 def splits_of(source: Source) -> dict[str, Source]:
-    """Return the splits that the files of one source are named after ("train.jsonl", "test-00000.parquet").
+    """Return the splits that a source comes with, as sources.
 
-    Empty where no file is called after the training split and none after another; files of no split are in "train".
+    They are those that its files are named after ("train.jsonl", "test-00000.parquet", "test/rows.csv"), or the lists
+    of one JSON file ({"train": […], "test": […]}). Empty where nothing is called after the training split, or nothing
+    after another; files of no split are in "train".
     """
     named: dict[str, list[Path]] = {}
     for file in source.files:
-        stem = re.match(r"[^\W_]*", file.name.lower())
-        named.setdefault(_SPLITS.get(stem[0] if stem else "", ""), []).append(file)
-    if "train" not in named or not {"val", "test"} & named.keys():
-        return {}
-    named["train"] += named.pop("", [])
+        named.setdefault(_split_of_file(file, source), []).append(file)
+    if "train" in named and {"val", "test"} & named.keys():
+        named["train"] += named.pop("", [])
+        return {
+            split: Source(str(named[split][0]) if len(named[split]) == 1 else f"{source} ({split})",
+                          tuple(named[split]), source.rows)
+            for split in ("train", "val", "test") if split in named
+        }  # fmt: skip
+    lists = _lists_of_splits(source.files[0]) if len(source.files) == 1 else {}
     return {
-        split: Source(str(files[0]) if len(files) == 1 else f"{source} ({split})", tuple(files), source.rows)
-        for split, files in sorted(named.items(), key=lambda entry: list(_SPLITS.values()).index(entry[0]))
-    }
+        split: Source(f"{source} ({split})", source.files, source.rows, members=tuple(lists[split]))
+        for split in ("train", "val", "test") if split in lists and len(lists) > 1
+    }  # fmt: skip
+
+
+def _split_of_file(file: Path, source: Source) -> str:
+    """Return the split that a file is named after, or the folder inside the source where it lies."""
+    folder = Path(str(source).removesuffix(f"#{source.rows}"))
+    return split_named(file.name) or (split_named(file.parent.name) if folder in file.parent.parents else "")
+
+
+def _lists_of_splits(path: Path) -> dict[str, list[str]]:
+    """Return which lists in a JSON file are which split; it is read through where the first piece has such a list."""
+    try:
+        with opened(path) as file:
+            content = pieces(path, file)
+            head = next(content, b"")
+            if not head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
+                return {}
+            text = texts(path, itertools.chain([head], content))
+            start = next(text, "")
+            first = outline(path, iter([start])) if is_alone(start.lstrip()) else {}
+            if not any(map(split_named, first)):
+                return {}
+            return lists_of_splits(outline(path, itertools.chain([start], text)))
+    except DataError:  # whoever reads the rows says what is wrong
+        return {}
 
 
 def locate_source(source: str, key: str = "data.source") -> Source:
@@ -165,14 +205,23 @@ def _find(name: str) -> tuple[list[Path], list[Path]]:
 
 
 def _in_folder(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the data files of a folder, and of folders in it that are named after splits; and what else it has."""
     inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    # Beside the rows that `save_to_disk` of `datasets` writes lies JSON that is about them.
+    about = {"dataset_dict.json", *(("state.json", "dataset_info.json") if (folder / "state.json").is_file() else ())}
+    inside = [path for path in inside if path.name not in about]
     found = [path for path in inside if path.name.lower().removesuffix(".gz").endswith(_KINDS) and not path.is_dir()]
+    left_out = [path for path in inside if path not in found]
+    for path in [path for path in inside if path.is_dir() and split_named(path.name)] if not found else []:
+        part, rest = _in_folder(path)
+        found, left_out = found + part, [*(other for other in left_out if other != path), *rest]
     if not found:
+        deeper = " Name the folder in it that has the rows." if any(path.is_dir() for path in inside) else ""
         raise DataError(
             f"{folder} is a folder without data ({', '.join(_KINDS)}, each also .gz); "
-            f"it has: {', '.join(path.name for path in inside[:10]) or 'nothing'}."
+            f"it has: {some_of([path.name for path in inside]) or 'nothing'}.{deeper}"
         )
-    return found, [path for path in inside if path not in found]
+    return found, left_out
 
 
 def read_rows(source: Source | Path, notices: Notices | None = None) -> Iterator[SourceRow]:
@@ -193,12 +242,14 @@ def _all_rows(source: Source, notices: Notices) -> Iterator[SourceRow]:
     problems = Problems()
     for path in source.left_out:
         notices.add("in the folder, but not read", str(path))
-    readings = [_hub_records(source.hub)] if source.hub else [_file_records(path) for path in source.files]
+    readings = (
+        [_hub_records(source.hub)] if source.hub else [_file_records(path, source.members) for path in source.files]
+    )
     for records in readings:
         try:
             yield from _checked(records, problems, notices)
         except DataError as error:
-            problems.add(*error.problems)
+            problems.take(error)
     problems.refuse()
 
 
@@ -214,15 +265,18 @@ def _content_key(row: SourceRow) -> str:
     return files.fingerprint("sample", json.dumps(row.values, sort_keys=True, ensure_ascii=False))
 
 
-def _file_records(path: Path) -> Records:
+def _file_records(path: Path, members: tuple[str, ...]) -> Records:
     with opened(path) as file:
         zipped, content = is_gzip(file), pieces(path, file)
         head = next(content, b"")
-        if head.startswith(PARQUET):
-            yield from parquet_records(path, io.BytesIO(head + b"".join(content)) if zipped else file)
+        if head.startswith((PARQUET, _ARROW)):
+            read = parquet_records if head.startswith(PARQUET) else arrow_records
+            if not zipped:
+                file.seek(0)
+            yield from read(path, io.BytesIO(head + b"".join(content)) if zipped else file)
             return
         refuse_other_kinds(path, head)
-        yield from _text_records(path, texts(path, itertools.chain([head], content)))
+        yield from _text_records(path, texts(path, itertools.chain([head], content)), members)
 
 
 def _hub_records(name: str) -> Records:
@@ -245,19 +299,23 @@ def _hub_rows(name: str) -> Any:
         ) from None
 
 
-def _text_records(path: Path, content: Iterator[str]) -> Records:
+def _text_records(path: Path, content: Iterator[str], members: tuple[str, ...]) -> Records:
     head = next(content, "")
     first, whole = head.lstrip()[:1], itertools.chain([head], content)
     if not first:
-        raise DataError(f"{path}: the file is empty; it must hold at least one row.")
+        raise FaultError(str(path), "the file is empty; it must hold at least one row.")
     if first in "[{":
-        return json_records(path, head, whole)
+        return json_records(path, head, whole, members)
+    if _COMMENT.match(head):
+        raise FaultError(f"{path}:1", "JSON has no comments; remove the lines and parts that begin with //, /* or #.")
     if {".csv", ".tsv"} & {suffix.lower() for suffix in path.suffixes} or is_table(head):
         return csv_records(path, head, whole)
-    raise DataError(
-        f"{path}:1: this is neither JSON, which begins with [ or {{, nor a table, whose lines all have as many fields: "
-        f"{head.strip()[:40]!r}. Plain text has no questions and answers: write one row a line, such as "
-        '{"prompt": "…", "answer": "…"}, and name the file .jsonl.'
+    raise FaultError(
+        f"{path}:1",
+        "this is neither JSON, which begins with [ or {, nor a table, whose lines all have as many fields. Plain text "
+        'has no questions and answers: write one row a line, such as {"prompt": "…", "answer": "…"}, and name the file '
+        ".jsonl.",
+        f"It begins with {head.strip()[:40]!r}.",
     )
 
 
@@ -265,13 +323,13 @@ def _checked(records: Records, problems: Problems, notices: Notices) -> Iterator
     """Yield the records that are rows; the others are problems."""
     for record in records:
         match record:
-            case Fault(message):
-                problems.add(message)
+            case Fault():
+                problems.add(record)
             case Note(message, where):
                 notices.add(message, where)
             case Record(where, value):
-                if wrong := what_is_wrong(value):
-                    problems.add(f"{where}: {wrong}.")
+                if wrong := what_is_wrong(where, value):
+                    problems.add(wrong)
                     continue
                 for remark in remarks(value):
                     notices.add(remark, where)

@@ -1,23 +1,27 @@
-"""Tables → records: CSV with any usual delimiter, with or without a header, and Parquet."""
+"""Tables → records: CSV with any usual delimiter, with or without a header, Parquet, and Arrow of `datasets`."""
 
 import csv
 import io
 import itertools
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from tailora.errors import DataError
+from tailora.errors import some_of
 from tailora.text.content import lines
-from tailora.text.records import ROW_CAP, Fault, Note, Record, Records
+from tailora.text.records import ROW_CAP, Fault, FaultError, Note, Record, Records
 
 _DELIMITERS = ",\t;|"
+# With this line before the header Excel says which delimiter follows; it is no row.
+_ANNOUNCED = re.compile(r'"?sep=([,;\t|:^~])"?[ \t]*\r?\n', re.IGNORECASE)
 _SAMPLE_CHARACTERS, _SAMPLE_RECORDS = 1 << 16, 50
 # Names of columns are short; what is longer is a text.
 _LONGEST_NAME = 100
+_BATCH = 256
 
 
 class _Layout(NamedTuple):
@@ -45,7 +49,11 @@ def csv_records(path: Path, head: str, texts: Iterator[str]) -> Records:
     """
     layout = _layout(head)
     found = _records(path, texts, layout.delimiter)
-    where, first = next(found)
+    if _ANNOUNCED.match(head):
+        next(found)
+    where, first = next(found, (f"{path}:1", []))
+    if not first:
+        raise FaultError(where, "a table without a header and without rows.")
     names, headless = first, _no_header(layout.records)
     if headless:
         names = [f"column_{number}" for number in range(1, len(first) + 1)]
@@ -57,15 +65,17 @@ def csv_records(path: Path, head: str, texts: Iterator[str]) -> Records:
         if len(fields) == len(names):
             yield Record(where, dict(zip(names, fields, strict=True)))
         else:
-            yield Fault(_miscounted(where, len(fields), names, layout.delimiter))
+            yield _miscounted(where, len(fields), names, layout.delimiter)
 
 
 def _layout(head: str) -> _Layout:
     """Choose the delimiter that gives the first records the same number of fields, two at least, most evenly."""
+    announced = _ANNOUNCED.match(head)
+    head = head[announced.end() :] if announced else head
     sample = head[:_SAMPLE_CHARACTERS]
     if len(sample) < len(head):
         sample = sample[: sample.rfind("\n") + 1] or head
-    layouts = [_split(sample, delimiter) for delimiter in _DELIMITERS]
+    layouts = [_split(sample, delimiter) for delimiter in (announced[1] if announced else _DELIMITERS)]
     return max(layouts, key=lambda layout: (layout.even, len(layout.records[0]) if layout.records else 0))
 
 
@@ -108,33 +118,46 @@ def _is_number(field: str) -> bool:
 def _refuse_bad_header(where: str, names: list[str]) -> None:
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
-        raise DataError(f"{where}: columns that stand twice: {', '.join(twice)}; give each a name of its own.")
+        raise FaultError(where, "columns that stand twice; give each a name of its own:", f"{some_of(twice)}.")
 
 
-def _miscounted(where: str, found: int, names: list[str], delimiter: str) -> str:
-    name = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}[delimiter]
-    return (
-        f"{where}: {found} fields where the header has {len(names)} ({_listed(names)}); "
-        f"quote fields that hold {name} or line breaks."
+def _miscounted(where: str, found: int, names: list[str], delimiter: str) -> Fault:
+    name = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}.get(delimiter, f"a {delimiter!r}")
+    return Fault(
+        where,
+        f"another number of fields than the {len(names)} of the header ({_listed(names)}); quote fields that hold "
+        f"{name} or line breaks.",
+        f"{found} fields here.",
     )
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(names) if len(names) <= 8 else f"{', '.join(names[:7])}, …, {names[-1]}"
+    return some_of(names) if len(names) <= 8 else f"{some_of(names[:7], 7)}, …, {some_of(names[-1:])}"
 
 
 def _records(path: Path, texts: Iterable[str], delimiter: str) -> Iterator[tuple[str, list[str]]]:
     """Yield the records with the place where each begins; blank lines are none."""
     # The module refuses fields above 128 KiB unless told otherwise, and keeps the limit for the whole process.
     csv.field_size_limit(ROW_CAP)
-    reader, line = csv.reader(lines(path, texts, ""), delimiter=delimiter, strict=True), 1
+    line, size = 1, 0
+
+    def measured() -> Iterator[str]:
+        nonlocal size
+        for text in lines(path, texts, ""):
+            if size + len(text) > ROW_CAP and size + len(text.rstrip("\r\n")) > ROW_CAP:
+                cause = f"a row of more than {ROW_CAP:,} characters; a quote that opens in it may never be closed."
+                raise FaultError(f"{path}:{line}", cause)
+            size += len(text)
+            yield text
+
+    reader = csv.reader(measured(), delimiter=delimiter, strict=True)
     try:
         for fields in reader:
             if fields:
                 yield f"{path}:{line}", fields
-            line = reader.line_num + 1
+            line, size = reader.line_num + 1, 0
     except csv.Error as error:
-        raise DataError(f"{path}:{line}: not CSV: {_explain(str(error))}.") from None
+        raise FaultError(f"{path}:{line}", f"not CSV: {_explain(str(error))}.") from None
 
 
 def _explain(error: str) -> str:
@@ -142,8 +165,6 @@ def _explain(error: str) -> str:
         return (
             "a quote opens in the record that begins here and is never closed; close it, or double it to mean a quote"
         )
-    if "field larger" in error:
-        return f"a field is longer than {ROW_CAP:,} characters; a quote that opens here may never be closed"
     if "expected after" in error:
         return f'{error}; a quote inside a quoted field is doubled ("")'
     return error
@@ -155,21 +176,43 @@ def parquet_records(path: Path, file: BinaryIO) -> Records:
     Raises:
         DataError: when the file is damaged.
     """
-    import pyarrow
     import pyarrow.parquet
 
+    def batches() -> Iterator[Any]:
+        table = pyarrow.parquet.ParquetFile(file)
+        yield table.schema_arrow
+        yield from table.iter_batches(batch_size=_BATCH)
+
+    return _arrow_rows(path, "Parquet", batches())
+
+
+def arrow_records(path: Path, file: BinaryIO) -> Records:
+    """Yield the rows of an Arrow stream, as `save_to_disk` of `datasets` writes it, in the same way."""
+    import pyarrow
+
+    def batches() -> Iterator[Any]:
+        table = pyarrow.ipc.open_stream(file)
+        yield table.schema
+        for batch in table:
+            yield from (batch.slice(start, _BATCH) for start in range(0, batch.num_rows, _BATCH))
+
+    return _arrow_rows(path, "Arrow", batches())
+
+
+def _arrow_rows(path: Path, kind: str, batches: Iterator[Any]) -> Records:
+    """Yield the rows of the batches that follow their schema."""
     number = 0
     try:
-        table = pyarrow.parquet.ParquetFile(file)
-        _refuse_bad_header(str(path), table.schema_arrow.names)
-        names = _class_names(table.schema_arrow.metadata or {})
-        for batch in table.iter_batches(batch_size=256):
+        schema = next(batches)
+        _refuse_bad_header(str(path), schema.names)
+        names = _class_names(schema.metadata or {})
+        for batch in batches:
             for number, row in enumerate(batch.to_pylist(), start=number + 1):  # noqa: B020 — it goes on counting
                 yield Record(f"{path}:{number}", {**_as_json(row), **_named(row, names)})
-    except DataError:
+    except FaultError:
         raise
     except Exception as error:  # text that is no UTF-8, and whatever else a damaged file brings up
-        raise DataError(f"{path}: the Parquet file is damaged ({error}); fetch or write it again.") from None
+        raise FaultError(str(path), f"the {kind} file is damaged; fetch or write it again.", f"({error})") from None
 
 
 def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:

@@ -21,9 +21,11 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 
 from tailora.errors import DataError, ModelError, RecipeError, RunError
 from tailora.pipeline import evaluate, prepare, run, train
-from tailora.pipeline.outside import evaluate_adapter, evaluate_on, lines_about, recipe_of_adapter, recipe_on
+from tailora.pipeline.outside import evaluate_adapter, evaluate_on, recipe_of_adapter, recipe_on
 from tailora.pipeline.prepare import count_tokens, seen_by_model
-from tailora.pipeline.words import headline, training_lines
+from tailora.present.comparison import headline
+from tailora.present.data import other_rows_lines
+from tailora.present.training import training_lines
 from tailora.recipe import Recipe, describe_recipe
 from tests.processes import JOURNAL, await_lines, lines_in, start_tailora
 from tests.rows import read, write
@@ -320,7 +322,7 @@ def test_a_classifier_made_elsewhere_is_compared_with_its_base(course: Path, pla
     right = [label == rows[row["id"]]["answer"] for label, row in zip(expected, predictions, strict=True)]
     assert accuracy["tuned"] == pytest.approx(sum(right) / len(right))
     assert comparison["baselines"] == [] and comparison["clean"]["rows"] is None
-    assert f"labels in the order of the adapter: {', '.join(WORDS)}" in lines_about(done)
+    assert f"labels in the order of the adapter: {', '.join(WORDS)}" in other_rows_lines(done.folder)
     assert headline(comparison)
 
 

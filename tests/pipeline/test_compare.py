@@ -12,8 +12,8 @@ from sklearn.metrics import f1_score
 from tailora.cli import _show_comparison
 from tailora.errors import RunError
 from tailora.measure.metrics import chrf_counts
-from tailora.pipeline import words
 from tailora.pipeline.compare import compare, compare_general, scores
+from tailora.present import comparison as words
 from tailora.tasks.base import Metric, with_primary
 from tailora.tasks.generate import METRICS
 
@@ -331,6 +331,13 @@ def test_a_better_likelihood_says_in_one_sentence_what_is_written_with_it(tuned:
     comparison = compare(WRITTEN, babble(8, cut_off=0.5), tuned)
     first = words.headline({**comparison, "rows": BUDGET})[0]
     assert first.startswith("tuned is better than base: bits per byte") and said in first
+    assert words.contradicted(comparison)
+
+
+def test_no_difference_by_the_primary_metric_does_not_hide_that_another_is_worse() -> None:
+    comparison = compare(WRITTEN, babble(8, cut_off=0), babble(8, cut_off=0, chrf=2))
+    first = words.headline({**comparison, "rows": BUDGET})[0]
+    assert first.startswith("no detectable difference") and "; but worse by chrF (" in first
     assert words.contradicted(comparison)
 
 

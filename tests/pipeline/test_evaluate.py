@@ -21,8 +21,9 @@ from transformers import AutoModelForCausalLM
 from tailora.errors import DataError, ModelError, RecipeError, RunError
 from tailora.model.load import load_base
 from tailora.pipeline import evaluate
-from tailora.pipeline.outside import evaluate_adapter, evaluate_on, lines_about, recipe_of_adapter, recipe_on
-from tailora.pipeline.words import headline
+from tailora.pipeline.outside import evaluate_adapter, evaluate_on, recipe_of_adapter, recipe_on
+from tailora.present.comparison import headline
+from tailora.present.data import other_rows_lines
 from tailora.recipe import Model as ModelSettings
 from tailora.recipe import Recipe, describe_recipe
 from tests.processes import JOURNAL, await_lines, lines_in, start_tailora
@@ -260,12 +261,12 @@ def test_a_runs_adapter_meets_other_rows_and_leaks_are_marked(
     assert run.folder == trained / "evaluate-on" / "my-problems"
     assert not (trained / "evaluate").exists()  # nothing of the run's own evaluation is touched
     assert {row["leaks"] for row in read(run.folder / "evaluate" / "base" / "predictions.jsonl")} == {"same question"}
-    assert any("same question 3" in line for line in lines_about(run))
+    assert any("same question 3" in line for line in other_rows_lines(run.folder))
     comparison, run = evaluate_on(trained, recipe_on(make_recipe(**SHORT), write(tmp_path / "mbpp.jsonl", new)))
     assert comparison["primary"] == "pass@1" and comparison["rows"]["rows"] == 4
     assert {row["leaks"] for row in read(run.folder / "evaluate" / "tuned" / "predictions.jsonl")} == {None}
-    assert any("shared with the training rows: nothing" in line for line in lines_about(run))
-    assert any("the layout of MBPP" in line and line.endswith("4 rows") for line in lines_about(run))
+    assert any("shared with the training rows: nothing" in line for line in other_rows_lines(run.folder))
+    assert any("the layout of MBPP" in line and line.endswith("4 rows") for line in other_rows_lines(run.folder))
     assert digests(finished / "evaluate") == before
 
 
@@ -349,7 +350,7 @@ def test_an_adapter_of_peft_is_compared_with_its_base_without_a_run(
     assert asked.model.base == str(workshop / "toy-0") and asked.name == "foreign-on-rows"
     comparison, run = evaluate_adapter(asked, foreign, tmp_path / "runs")
     assert run.folder == tmp_path / "runs" / "foreign-on-rows" and comparison["rows"]["rows"] == 12
-    assert any("are not known" in line for line in lines_about(run))
+    assert any("are not known" in line for line in other_rows_lines(run.folder))
     assert comparison["clean"] == {"rows": None, "of": 12}  # nobody has looked, so none is called clean
     assert not any("are clean" in line for line in headline(comparison))
     base, other = (AutoModelForCausalLM.from_pretrained(workshop / "toy-0", dtype=torch.float32) for _ in range(2))

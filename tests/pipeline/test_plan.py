@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tailora.pipeline import plan, train
-from tailora.pipeline.words import plan_cells, training_lines
+from tailora.present.training import plan_cells, training_lines
 from tailora.recipe import Recipe, describe_recipe
 from tests.processes import start_tailora
 

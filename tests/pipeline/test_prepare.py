@@ -156,7 +156,7 @@ ERRORS = {
     "llamafactory_demo/c4_demo.jsonl": r"no column looks like the answer.*Columns: text",
     "llamafactory_demo/dpo_en_demo.json": r'data\.answer = "chosen"',
     "llamafactory_demo/kto_en_demo.json": "marks good and bad answers",
-    "llamafactory_demo/glaive_toolcall_en_demo.json": r"json:2.* times\): .* turn 4: the role is 'function_call'",
+    "llamafactory_demo/glaive_toolcall_en_demo.json": r"json:2 \(turn 4\).* times\): .*It is 'function_call'",
     "llamafactory_demo/wiki_demo.txt": "Plain text has no questions and answers",
     "wikitext2/valid.txt": "Plain text has no questions and answers",
 }
@@ -271,3 +271,32 @@ def test_files_named_after_splits_are_these_splits(
         "file 0",
         "file 1",
     }
+
+
+def test_lists_of_one_file_named_after_splits_are_these_splits_unless_the_recipe_splits_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts = {name: rows_of(count, count) for name, count in (("train", 40), ("validation", 12), ("test", 15))}
+    (tmp_path / "rows.json").write_text(json.dumps({"version": 1, **parts}))
+    data = {"source": str(tmp_path / "rows.json")}
+    with caplog.at_level("INFO", "tailora"):
+        splits = prepare(parse_recipe({"name": "kept", "data": data}), tmp_path)
+    assert contents(splits) == [{row["question"] for row in rows} for rows in parts.values()]
+    assert "taken as the test split by its name: rows.json: test" in caplog.text
+    again = prepare(parse_recipe({"name": "kept", "data": data}), tmp_path)
+    assert contents(again) == contents(splits)
+    anew = prepare(parse_recipe({"name": "anew", "data": data | {"test": 0.3}}), tmp_path)
+    assert sum(map(len, anew)) == 67 and contents(anew)[2] != contents(splits)[2]
+
+
+def test_nested_questions_keep_all_references_and_the_way_to_their_place(prepared: Prepare, tmp_path: Path) -> None:
+    texts = [row["question"] for row in rows_of(30)]
+    asked = [{"question": text, "answers": [{"text": f"a{i}"}, {"text": f"b{i}"}]} for i, text in enumerate(texts)]
+    articles = [{"paragraphs": [{"context": f"c{i}", "qas": [one]}]} for i, one in enumerate(asked)]
+    (tmp_path / "squad.json").write_text(json.dumps({"data": articles}))
+    splits, card = prepared({}, source=str(tmp_path / "squad.json"))
+    rows = [row for part in splits for row in part]
+    assert all(row["answers"] == [row["answer"], "b" + row["answer"][1:]] for row in rows)
+    ways = {row["where"].rpartition(":")[2] for row in rows}
+    assert ways == {f"data[{i}].paragraphs[0].qas[0]" for i in range(30)}
+    assert card["rows"] == {"read": 30, "kept": 30, "dropped": 0}

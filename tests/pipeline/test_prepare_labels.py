@@ -14,7 +14,7 @@ import pytest
 from tailora.errors import DataError
 from tailora.files import Row
 from tailora.pipeline import prepare
-from tailora.pipeline.words import card_lines
+from tailora.present.data import card_lines
 from tailora.recipe import parse_recipe
 from tailora.text.split import Splits
 from tests.rows import sentence
@@ -156,3 +156,9 @@ def test_a_test_file_that_stands_whole_in_the_training_data_is_said(tmp_path: Pa
     prepare(parse_recipe({"name": "leak", "task": "classify", "data": data}), tmp_path)
     card = json.loads((tmp_path / "leak" / "prepare" / "card.json").read_text("utf-8"))
     assert any("all 50 test rows share something with train or val" in remark for remark in card["remarks"])
+
+
+def test_hundreds_of_labels_are_shown_in_one_short_line_with_their_number(prepared: Prepare, tmp_path: Path) -> None:
+    prepared({"a.jsonl": texts({f"intent {i}": 4 for i in range(300)})}, source="a.jsonl")
+    (line,) = [line for line in card_lines(tmp_path / "runs" / "run-0") if line.startswith("labels: ")]
+    assert "0 intent 0" in line and line.endswith("… and 280 more") and len(line) < 500

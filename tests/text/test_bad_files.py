@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailora.errors import DataError
+from tailora.text.json_rows import RAW
 from tailora.text.read import locate_source, read_rows
-from tailora.text.records import Notices
+from tailora.text.records import Fault, FaultError, Notices, Problems
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 ROW = {"question": "what?", "answer": "that"}
@@ -256,11 +257,39 @@ def test_13_a_cause_is_said_once_with_its_count_and_three_places_and_the_text_of
     assert all(f"rows.jsonl:{line}:" in found[1] for line in (4, 5, 6))
 
 
-def test_twenty_causes_are_said_and_the_others_counted(tmp_path: Path) -> None:
-    content = "".join(f'{{"question": "q", "answer": "a", "x{number}" 1}}\n' * 2 for number in range(23))
-    found = problems(saved(tmp_path / "rows.jsonl", LINE + content))
-    assert len(found) == 21 and found[-1] == "… and 6 more problems of other kinds."
-    assert all("(2 times)" in message for message in found[:20])
+def test_twenty_causes_are_said_and_the_others_counted() -> None:
+    found = Problems()
+    for number in range(23):
+        found.add(Fault("rows.jsonl:1", f"cause {number}"))
+        found.take(FaultError("rows.jsonl:2", f"cause {number}"))
+    with pytest.raises(DataError) as caught:
+        found.refuse()
+    said = caught.value.problems
+    assert len(said) == 21 and said[-1] == "… and 6 more problems of other kinds."
+    assert said[0] == "rows.jsonl:1, rows.jsonl:2 (2 times): cause 0"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [f'{{"question": "{i}", "answer" "{i}"}}' for i in range(30)],  # what stands near
+        [f'{{"x{i}": 1, "x{i}": 2}}' for i in range(30)],  # the row's own columns
+        [f'{{"x{i}": "\\ud800"}}' for i in range(30)],
+        [f'{{"a": 1e{400 + i}}}' for i in range(30)],  # and values
+    ],
+)
+def test_one_cause_is_one_line_whatever_is_special_to_each_row(tmp_path: Path, rows: list[str]) -> None:
+    message = only(saved(tmp_path / "my rows.jsonl", LINE + "\n".join(rows)))
+    assert "(30 times)" in message and message.count("my rows.jsonl:") == 3
+
+
+def test_one_cause_in_many_files_is_one_line(tmp_path: Path) -> None:
+    for number in range(25):
+        saved(tmp_path / f"part {number:02}.jsonl", "" if number else LINE)
+    with pytest.raises(DataError) as caught:
+        list(read_rows(locate_source(str(tmp_path))))
+    (message,) = caught.value.problems
+    assert "part 01.jsonl, " in message and "(24 times): the file is empty" in message
 
 
 def test_13_a_broken_first_line_does_not_hide_that_there_is_one_row_a_line(tmp_path: Path) -> None:
@@ -277,7 +306,7 @@ def test_13_problems_of_all_files_are_reported_together(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         list(read_rows(locate_source(str(tmp_path))))
     named = [problem.rpartition("/")[2][:7] for problem in caught.value.problems]
-    assert [name[0] for name in named] == ["a", "b", "b", "c"]
+    assert [name[0] for name in named] == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("value", ["1", '"text"', "null", "[1]", "true"])
@@ -327,7 +356,9 @@ def test_15_numbers_that_json_does_not_have_are_refused_row_by_row(tmp_path: Pat
 
 def test_16_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     for row in ('{"a": 1, "b": 2, "a": 3}', '{"x": [{"a": 1, "a": 1}]}'):
-        assert "a.jsonl:2: keys that stand twice: a;" in only(saved(tmp_path / "a.jsonl", f"{LINE}{row}\n"))
+        assert "a.jsonl:2: keys that stand twice; keep one of each: a." in only(
+            saved(tmp_path / "a.jsonl", f"{LINE}{row}\n")
+        )
 
 
 def test_17_control_characters_are_kept_and_counted(tmp_path: Path) -> None:
@@ -337,13 +368,14 @@ def test_17_control_characters_are_kept_and_counted(tmp_path: Path) -> None:
     path = f"{tmp_path}/a.jsonl"
     assert notices == {
         "rows with control characters": {"rows": 3, "places": [f"{path}:2", f"{path}:3", f"{path}:7"]},
+        RAW: {"rows": 2, "places": [f"{path}:3", f"{path}:4"]},
         "rows with the character \\u0000": {"rows": 1, "places": [f"{path}:1"]},
     }
 
 
 @pytest.mark.parametrize("row", [r'{"a": "\ud83d"}', r'{"a": [{"b": "x\udc00y"}]}', r'{"\ud800": 1}'])
 def test_18_half_a_character_is_refused(tmp_path: Path, row: str) -> None:
-    assert "a.jsonl:2: column" in only(saved(tmp_path / "a.jsonl", f"{LINE}{row}\n"))
+    assert "a.jsonl:2: a column holds half a character" in only(saved(tmp_path / "a.jsonl", f"{LINE}{row}\n"))
     assert values(saved(tmp_path / "pair.jsonl", r'{"a": "\ud83d\ude00"}')) == [{"a": "😀"}]
 
 
@@ -366,10 +398,11 @@ def test_20_deep_nesting_is_refused(tmp_path: Path, depth: int) -> None:
 
 
 def test_21_rows_of_another_width_are_all_refused_with_the_columns(tmp_path: Path) -> None:
-    found = problems(saved(tmp_path / "a.csv", 'q,a\n1,2\n3\n4,5,6\n"7\n7",8\n9,9,9\n'))
-    assert len(found) == 2 and "a.csv:3: 1 fields where the header has 2 (q, a)" in found[0]
-    assert "a.csv:7 (2 times): 3 fields" in found[1] and "a.csv:4, " in found[1]
-    assert "quote fields that hold commas" in found[1]
+    found = only(saved(tmp_path / "a.csv", 'q,a\n1,2\n3\n4,5,6\n"7\n7",8\n9,9,9\n'))
+    assert (
+        "a.csv:3, " in found and "a.csv:7 (3 times): another number of fields than the 2 of the header (q, a)" in found
+    )
+    assert "quote fields that hold commas" in found and found.endswith("In the first: 1 fields here.")
 
 
 def test_21_a_quote_that_is_not_closed_is_refused_where_its_record_begins(tmp_path: Path) -> None:

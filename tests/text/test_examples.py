@@ -1,5 +1,6 @@
 """Examples: every row becomes one, or is counted, or is named with what to mend; cases 22 to 31 of the bad inputs."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -123,7 +124,7 @@ def test_26_a_list_that_is_no_turn_is_refused_with_its_place(value: Any) -> None
 
 def test_22_a_row_without_a_required_column_is_named_with_what_it_has() -> None:
     (found,) = refusals({"question": "q", "answer": "a"}, {"question": "r", "note": "n"})
-    assert found == "rows.jsonl:2: the row lacks answer; it has: question, note."
+    assert found == "rows.jsonl:2: the row lacks answer. It has: question, note."
 
 
 def test_23_rows_of_other_columns_are_used_where_all_of_them_map_and_noticed() -> None:
@@ -134,7 +135,16 @@ def test_23_rows_of_other_columns_are_used_where_all_of_them_map_and_noticed() -
 
 def test_24_columns_that_are_not_used_are_noticed_once() -> None:
     _, kept = kept_of(*({"question": f"q{i}", "answer": "a", "date": "d", "url": "u"} for i in range(5)))
-    assert dict(kept.notices.counts) == {"columns that are not used: date, url": 5}
+    assert {kind: entry["rows"] for kind, entry in kept.notices.card().items()} == {
+        "columns that are not used: date, url": 5
+    }
+
+
+def test_columns_that_are_not_used_are_one_notice_whichever_a_row_has() -> None:
+    _, kept = kept_of(*({"question": f"q{i}", "answer": "a", f"x{i}": 1} for i in range(30)))
+    ((kind, entry),) = kept.notices.card().items()
+    assert kind.startswith("columns that are not used: x0, x1, ") and kind.endswith("… and 10 more")
+    assert entry == {"rows": 30, "places": ["rows.jsonl:1", "rows.jsonl:2", "rows.jsonl:3"]}
 
 
 def test_27_null_is_no_text_and_drops_the_row() -> None:
@@ -254,27 +264,83 @@ def test_30_a_conversation_without_question_or_final_answer_is_dropped_and_count
 @pytest.mark.parametrize(
     ("turns", "said"),
     [
-        (None, "must be a list"),
-        ("text", "must be a list"),
-        ([1], "turn 1: must be"),
-        ([turn("user", "u"), {"role": "assistant"}], "turn 2: must be"),
-        ([turn("tool", "t")], "turn 1: the role is 'tool'"),
-        ([turn("user", "u"), turn("assitant", "a")], "turn 2: the role is 'assitant' (did you mean \"assistant\"?)"),
-        ([turn("user", "u"), {"role": "assistant", "content": None}], "turn 2: the content is NoneType"),
-        ([{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}], "turn 1: holds image_url"),
-        ([turn("user", "u"), turn("user", "v"), turn("assistant", "a")], "turn 2: follows another turn of the user"),
-        ([turn("user", "u"), turn("system", "s"), turn("assistant", "a")], "turn 2: a system turn"),
-        ([turn("assistant", "a"), turn("user", "u"), turn("assistant", "b")], "turn 1: the assistant speaks first"),
+        (None, ": the row lacks messages. It has: messages (null)"),
+        ("text", ': column "messages" must be a list'),
+        ([1], ' (turn 1): column "messages": a turn must be'),
+        ([turn("user", "u"), {"role": "assistant"}], ' (turn 2): column "messages": a turn must be'),
+        ([turn("tool", "t")], "turn 1): … the role is none of system, user, assistant. … It is 'tool'."),
+        ([turn("user", "u"), turn("assitant", "a")], "turn 2): … It is 'assitant' (did you mean \"assistant\"?)"),
+        ([turn("user", "u"), {"role": "assistant", "content": None}], "turn 2): … content is null"),
+        ([turn("user", "u"), {"role": None, "content": "a"}], "turn 2): … role is null"),
+        ([turn("user", "u"), {"role": "assistant", "content": 3}], "turn 2): … the content is int"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}], "turn 1): … It holds image_url"),
+        ([turn("user", "u"), turn("user", "v"), turn("assistant", "a")], "turn 2): … follows another turn of the user"),
+        ([turn("user", "u"), turn("system", "s"), turn("assistant", "a")], "turn 2): … a system turn"),
+        ([turn("assistant", "a"), turn("user", "u"), turn("assistant", "b")], "turn 1): … the assistant speaks first"),
     ],
 )
 def test_28_messages_of_another_shape_are_refused_with_the_turn(turns: Any, said: str) -> None:
     (found,) = refusals({"messages": turns})
-    assert found.startswith('rows.jsonl:1: column "messages"') and said in found
+    assert found.startswith("rows.jsonl:1") and all(part in found for part in said.split("…"))
 
 
-def test_28_all_wrong_rows_are_said_at_once() -> None:
-    (found,) = refusals(*({"messages": [turn("tool", str(i))]} for i in range(30)))
-    assert found.startswith("rows.jsonl:1, rows.jsonl:2, rows.jsonl:3 … (30 times): ")
+def test_28_all_wrong_rows_are_said_at_once_whatever_turn_is_wrong() -> None:
+    turns = [turn("user", "u"), turn("assistant", "a")]
+    (found,) = refusals(*({"messages": [*turns * (i % 3), turn(f"tool{i}", str(i))]} for i in range(30)))
+    places = "rows.jsonl:1 (turn 1), rows.jsonl:2 (turn 3), rows.jsonl:3 (turn 5) … (30 times): "
+    assert found.startswith(places) and found.endswith("In the first: It is 'tool0'.")
+
+
+def test_turns_of_two_joined_layouts_are_read_by_the_keys_that_are_filled() -> None:
+    shared = [{"from": "human", "value": "u"}, {"from": "gpt", "value": "a"}]
+    plain = [turn("user", "v"), turn("assistant", "b")]
+    empty = dict.fromkeys(("role", "content", "from", "value"))
+    examples, kept = kept_of({"messages": [empty | t for t in shared]}, {"messages": [empty | t for t in plain]})
+    assert [row["answer"] for row in examples] == ["a", "b"] and kept.notices.total() == 0
+    joined = [{"messages": plain, "conversations": None}, {"messages": None, "conversations": shared}]
+    assert [row["answer"] for row in examples_of(*joined)] == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("answers", {"name": ["a"], "count": [1]}, 'column "answers" must be text … with the keys name, count'),
+        ("answers", [1, 2], 'column "answers" must be text … A list of 2, the first a value of type int'),
+        ("labels", {"name": ["spam"], "value": [0.1]}, 'column "labels" holds an object … name, value … data.answer'),
+        ("labels", ["a", "b"], 'column "labels" holds several labels … 2 here'),
+    ],
+)
+def test_a_value_that_is_no_answer_is_refused_under_the_name_of_its_column(column: str, value: Any, said: str) -> None:
+    (found,) = refusals({"text": "q", column: value})
+    assert all(part.strip() in found for part in said.split("…")) and "turns" not in found
+
+
+def test_a_row_with_several_labels_is_refused_and_one_in_a_list_is_read() -> None:
+    rows = [SourceRow(f"a:{i}", {"text": f"t{i}", "labels": labels}) for i, labels in enumerate(([1], ["x"], [2.0]))]
+    kept = Kept()
+    found = [row["answer"] for row in to_examples(rows, Data(source="a"), "a", kept, labelled=True)]
+    assert found == ["1", "x", "2"] and kept.notices.total() == 3
+    with pytest.raises(DataError, match='column "labels" holds several labels'):
+        list(
+            to_examples(
+                [SourceRow("a:1", {"text": "t", "labels": [1, 2]})], Data(source="a"), "a", Kept(), labelled=True
+            )
+        )
+
+
+def test_references_are_read_as_squad_writes_them_in_its_files() -> None:
+    answers = [{"text": "in Paris", "answer_start": 1}, {"text": "Paris", "answer_start": 4}]
+    (example,) = examples_of({"question": "Where?", "answers": answers})
+    assert (example["answer"], example["answers"]) == ("in Paris", ["in Paris", "Paris"])
+
+
+def test_rows_whose_rows_are_lists_inside_them_are_called_nested_with_the_way_to_those() -> None:
+    tat = {"table": {"uid": "1"}, "paragraphs": [{"text": "p"}], "questions": [{"question": "q", "answer": "a"}]}
+    (found,) = refusals(tat)
+    assert "nested" in found and "questions (question, answer)" in found and "paragraphs (text)" in found
+    assert "in rows.jsonl:1 at" in found
+    (found,) = refusals({"tree": "1", "prompt": {"text": "q", "replies": [{"text": "a", "replies": [{"text": "b"}]}]}})
+    assert "prompt.replies (text, replies)" in found and "prompt.replies[0].replies (text)" in found
 
 
 def test_parts_of_text_are_one_text() -> None:
@@ -321,3 +387,23 @@ def test_sharegpt_turns_are_messages_in_other_words() -> None:
     roles = {"system": "system", "human": "user", "gpt": "assistant"}
     plain = {"messages": [{"role": roles[role], "content": text} for role, text in turns]}
     assert examples_of(shared) == examples_of(plain)
+
+
+def test_what_a_reader_refuses_and_what_is_wrong_with_rows_are_said_at_once() -> None:
+    def rows(first: dict[str, Any]) -> Iterator[SourceRow]:
+        yield SourceRow("a:1", first)
+        raise DataError(["a:2: not JSON"])
+
+    for first, said in (({"question": "q", "answer": True}, 'a:1: column "answer"'), ({"x": "y"}, "no column looks")):
+        with pytest.raises(DataError) as caught:
+            list(to_examples(rows(first), Data(source="a"), "a", Kept()))
+        assert len(caught.value.problems) == 2
+        assert any(said in problem for problem in caught.value.problems) and "a:2: not JSON" in caught.value.problems
+
+
+def test_the_name_of_a_column_never_breaks_a_line_or_moves_the_cursor() -> None:
+    name = "note\nverdict: better\x1b[2J"
+    _, kept = kept_of({"question": "q", "answer": "a", name: "n"})
+    said = [*kept.notices.card(), *refusals({"question": "q", name: "n"})]
+    said += refusals({"question": "q", "answer": "a"}, {"question": "q", name: "n"})
+    assert len(said) == 3 and all(r"note\nverdict" in text and "\n" not in text and "\x1b" not in text for text in said)

@@ -108,3 +108,29 @@ def test_numbers_with_a_fraction_are_scores_and_no_classes(labels: tuple[str, ..
     found = Counter(dict.fromkeys(labels, 5))
     with pytest.raises(DataError, match="scores, not classes"):
         name_classes({"a": found})
+
+
+@pytest.mark.parametrize("label", ["yes\nverdict: better", "a\x1b[2Jb", "a\x00", "a\u2028b", "a\rb"])
+def test_a_label_that_would_not_stand_on_one_line_is_refused_and_shown_escaped(label: str) -> None:
+    for said in (problems({"a": Counter({label: 5, "b": 5})}), problems(seen(a="0 1"), ["x", label])):
+        assert "line ends or control characters" in said and repr(label) in said and label not in said
+
+
+def test_labels_that_need_joiners_or_marks_are_names() -> None:
+    names = ["👩‍🔬 science", "क्षेत्र", "می‌خواهم"]
+    assert set(name_classes({"a": Counter(dict.fromkeys(names, 5))}).names) == set(names)
+
+
+def test_labels_that_all_differ_are_no_labels() -> None:
+    said = problems({"a": Counter({f"text {i}": 1 for i in range(2000)})})
+    assert "all 2,000 rows differ" in said and "data.label" in said and len(said) < 400
+    assert len(name_classes({"a": Counter({"x": 1, "y": 1})}).names) == 2
+
+
+def test_hundreds_of_labels_are_said_in_one_short_line() -> None:
+    names = [f"intent number {i}" for i in range(500)]
+    unknown = Counter({f"other {i}": 3 for i in range(300)})
+    said = problems({"a": unknown}, names)
+    assert "300 labels are" in said and "292 more" in said and "492 more" in said and len(said) < 800
+    said = problems({"a": Counter({name: 5 for i in range(300) for name in (f"a{i}", f"A{i}")})})
+    assert "and 297 more" in said and "\n" not in said

@@ -48,6 +48,10 @@ def lines(path: Path) -> list[int]:
     return [int(place[2]) for place in places]
 
 
+def ways(path: Path) -> list[str]:
+    return [row.where.removeprefix(f"{path}:") for row in read_rows(path)]
+
+
 def as_csv(names: list[str], rows: list[dict[str, str]], line_end: str) -> str:
     sheet = io.StringIO()
     writer = csv.writer(sheet, quoting=csv.QUOTE_ALL, lineterminator=line_end)
@@ -80,8 +84,10 @@ def test_a_row_of_an_array_stands_where_its_brace_opens(desk: Path, data: st.Dat
         text += ("," if i else "") + data.draw(SPACES)
         expected.append(text.count("\n") + 1)
         text += json.dumps(row, indent=data.draw(st.sampled_from([None, 1]))) + data.draw(SPACES)
-    path = saved(desk / "spread.json", text + data.draw(SPACES) + "]" + data.draw(SPACES))
-    assert lines(path) == expected
+    text += data.draw(SPACES) + "]" + data.draw(SPACES)
+    path = saved(desk / "spread.json", text)
+    shared_line = [f"[{i}]" for i in range(len(rows))]
+    assert ways(path) == ([str(line) for line in expected] if "\n" in text.strip() else shared_line)
     assert values(path) == rows
 
 
@@ -184,7 +190,7 @@ def test_objects_on_one_line_and_over_several_are_rows(tmp_path: Path) -> None:
 
 
 def test_a_row_of_another_width_is_refused_with_its_line(tmp_path: Path) -> None:
-    assert "wide.csv:4: 3 fields where the header has 2" in refusal(
+    assert "wide.csv:4: another number of fields than the 2 of the header (a, b)" in refusal(
         saved(tmp_path / "wide.csv", 'a,b\n"1\n1",2\n3,4,5\n')
     )
 
@@ -235,11 +241,17 @@ def test_questions_of_squad_are_rows_and_those_without_answer_have_an_empty_one(
     article: dict[str, Any] = {"title": "T", "paragraphs": [{"context": "In Denver.", "qas": asked}]}
     shared = {"title": "T", "context": "In Denver."}
     expected = [
-        {"id": "1", "question": "Who?", "answer": "Denver", **shared},
-        {"id": "2", "question": "Why?", "answer": "", **shared},
+        {"id": "1", "question": "Who?", "answers": ["Denver", "Denver Broncos"], **shared},
+        {"id": "2", "question": "Why?", "answers": [], **shared},
     ]
-    for layout in ({"version": "v2.0", "data": [article]}, [article]):
-        assert values(saved(tmp_path / "squad.json", json.dumps(layout))) == expected
+    for layout, way in (({"version": "v2.0", "data": [article]}, "data[0]"), ([article], "[0]")):
+        for indent in (None, 1):
+            path = saved(tmp_path / "squad.json", json.dumps(layout, indent=indent))
+            assert values(path) == expected
+            assert ways(path) == [f"{way}.paragraphs[0].qas[{number}]" for number in (0, 1)]
+    paragraph = [{"context": "In Denver.", "qas": [{"question": "Who?", "answer": "Denver"}]}]
+    path = saved(tmp_path / "flat.json", json.dumps(paragraph))
+    assert values(path) == [{"context": "In Denver.", "question": "Who?", "answer": "Denver"}]
     article["paragraphs"].append({"context": "Not asked about.", "qas": []})
     assert values(saved(tmp_path / "squad.json", json.dumps([article]))) == expected
     plain = [{"paragraphs": []}, {"paragraphs": ["a"]}, {"paragraphs": [{"qas": 1}]}]

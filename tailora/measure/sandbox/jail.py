@@ -3,7 +3,9 @@
 Linux 5.13 or later on x86-64 and aarch64, no root, nothing but ctypes. Inside, a program reads the standard library
 and system libraries, computes, sleeps, starts threads and signals itself; no call that it may make writes a file,
 starts a process, reaches a network or another process, or lifts a limit. What it still sees: that a file exists and
-how large it is, by name (`stat`), the time, and how busy the machine is. It does not guard against a broken kernel.
+how large it is, by name (`stat`), where a link leads, that a process number is taken, the time, and how busy the
+machine is. Packages beside the standard library are not on its path, but can be read by one who names their folder. It
+does not guard against a broken kernel.
 
 This text is also part of the source of the child process, which has no packages: standard library only.
 """

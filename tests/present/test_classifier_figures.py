@@ -2,8 +2,8 @@
 
 import pytest
 
-from tailora.measure.class_figures import class_bars, confusions, reliability, text_lengths
-from tailora.measure.figures import save
+from tailora.present.classifier_figures import class_bars, confusions, reliability, text_lengths
+from tailora.present.figures import save
 
 
 @pytest.mark.parametrize("classes", [2, 5, 40])

@@ -34,10 +34,10 @@ _HEADROOM = 1.08
 _Filled = TypeVar("_Filled", Sequence[Mapping[str, Any]], Sequence[int], Mapping[str, int])
 
 
-def loss_curves(points: Sequence[Mapping[str, Any]]) -> "Figure":
+def loss_curves(points: Sequence[Mapping[str, Any]], unit: str) -> "Figure":
     """Draw the training loss per step as a thin line, validation losses as points with the lowest one named.
 
-    Each point holds `step`, `split` ("train" or "val") and `loss` in nats per token. A loss that is not
+    Each point holds `step`, `split` ("train" or "val") and `loss` in the `unit` that the axis names. A loss that is not
     finite leaves a gap. Raises ValueError when there is no finite loss.
     """
     train_steps, train_losses = _curve(points, "train")
@@ -52,7 +52,7 @@ def loss_curves(points: Sequence[Mapping[str, Any]]) -> "Figure":
         axes.plot(val_steps, val_losses, "o-", color=_TUNED, linewidth=1.6, markersize=4.5, label="validation")
         _name_lowest(axes, val_steps, val_losses)
     axes.set_xlabel("optimizer step")
-    axes.set_ylabel("loss (nats per token)")
+    axes.set_ylabel(f"loss ({unit})")
     axes.grid(axis="y", color=_FAINT, linewidth=0.6)
     _key(axes)
     return figure

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tailora import files
 from tailora.files import Row
-from tailora.measure import class_figures
-from tailora.pipeline.words import format_interval, format_p
+from tailora.present import classifier_figures
+from tailora.present.format import format_interval, format_p
 
 BASELINE_HEADER = (
     "", "accuracy", "macro F1", "weighted F1", "MCC", "NLL", "Brier", "ECE", "tuned is, in accuracy", "test", "p",
@@ -50,17 +50,17 @@ def draw_classifier(run: Path, draw: Draw) -> None:
         for i, line in enumerate(matrix)
         for j, count in enumerate(line)
     ]
-    draw("confusion", class_figures.confusions, cells, sides, names)
+    draw("confusion", classifier_figures.confusions, cells, sides, names)
     bins = {name: scores[name]["calibration"] for name in ("base", "tuned")}
     points = [{"variant": name, **part} for name, parts in bins.items() for part in parts]
-    draw("reliability", class_figures.reliability, points, bins)
+    draw("reliability", classifier_figures.reliability, points, bins)
     classes = [
         {"label": name, **{side: scores[side]["classes"][i]["F1"] for side in scores}} for i, name in enumerate(names)
     ]
-    draw("classes", class_figures.class_bars, classes, classes, list(scores))
+    draw("classes", classifier_figures.class_bars, classes, classes, list(scores))
     lengths = list(files.read_jsonl(run / "train" / "lengths.jsonl"))
     limit = files.read_json(run / "train" / "stage.json")["tokens"]["train"]["max_length"]
-    draw("lengths", class_figures.text_lengths, lengths, [row["prompt"] for row in lengths], limit)
+    draw("lengths", classifier_figures.text_lengths, lengths, [row["prompt"] for row in lengths], limit)
 
 
 def _scores(run: Path, variant: str) -> Row:

@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from tailora.measure import figures
+from tailora.present import figures
 
 POINTS = [{"step": step, "split": "train", "loss": 3 / step} for step in range(1, 21)] + [
     {"step": 10, "split": "val", "loss": 0.9},
@@ -25,7 +25,7 @@ WINS = [
     {"name": "chrF", "wins": 0, "ties": 0, "losses": 4},
 ]
 EVERY = {
-    "loss": lambda: figures.loss_curves(POINTS),
+    "loss": lambda: figures.loss_curves(POINTS, "nats per token"),
     "comparison": lambda: figures.comparison_bars(SCORES),
     "lengths": lambda: figures.length_histogram([3, 5, 8], [10, 20, 400], limit=64),
     "bars": lambda: figures.bars({"a": 3, "b": 1}, "Counts"),
@@ -93,7 +93,8 @@ def test_pyplot_stays_untouched():
 
 
 def test_loss_curves_draw_both_splits_in_step_order_and_name_the_best():
-    figure = figures.loss_curves(POINTS[::-1])
+    figure = figures.loss_curves(POINTS[::-1], "nats per row")
+    assert figure.axes[0].get_ylabel() == "loss (nats per row)"
     drawn_lines = lines(figure.axes[0])
     assert drawn_lines[0] == tuple((step, 3 / step) for step in range(1, 21))
     assert drawn_lines[1] == ((10, 0.9), (20, 0.7))
@@ -102,9 +103,9 @@ def test_loss_curves_draw_both_splits_in_step_order_and_name_the_best():
 
 
 def test_a_loss_that_is_not_finite_is_a_gap_and_never_the_best():
-    figure = figures.loss_curves([*POINTS, {"step": 30, "split": "val", "loss": math.nan}])
+    figure = figures.loss_curves([*POINTS, {"step": 30, "split": "val", "loss": math.nan}], "nats per token")
     assert texts(figure) == {"best 0.700"}
-    assert texts(figures.loss_curves(POINTS[:20])) == set()
+    assert texts(figures.loss_curves(POINTS[:20], "nats per token")) == set()
 
 
 def test_the_comparison_draws_dots_differences_and_intervals():
@@ -192,8 +193,8 @@ def test_a_name_that_leaves_its_folder_is_refused(name, tmp_path):
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda: figures.loss_curves([]),
-        lambda: figures.loss_curves([{"step": 1, "split": "train", "loss": math.nan}]),
+        lambda: figures.loss_curves([], "nats per token"),
+        lambda: figures.loss_curves([{"step": 1, "split": "train", "loss": math.nan}], "nats per token"),
         lambda: figures.comparison_bars([]),
         lambda: figures.length_histogram([], []),
         lambda: figures.length_histogram([1, 2], [1]),

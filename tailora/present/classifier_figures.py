@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tailora.measure.figures import _BASE, _FAINT, _INK, _ROW, _TUNED, _WIDTH, _calm, _canvas, _key, _label, _name_rows
+from tailora.present.figures import _BASE, _FAINT, _INK, _ROW, _TUNED, _WIDTH, _calm, _canvas, _key, _label, _name_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,1 @@
+"""Facts → sentences, tables, figures and pages. Reads the files of a run; decides nothing."""
