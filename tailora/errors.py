@@ -58,12 +58,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def plain(text: str) -> str:
-    """Return `text` without control and bidi characters, which can rewrite a terminal; line breaks and tabs stay."""
-    return (
-        text
-        if text.isprintable()
-        else "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf"))
-    )
+    """Return `text` without control and bidi characters, which can rewrite a terminal; line breaks and tabs stay.
+
+    What stands for bytes that are no text, as in the name of a file, is escaped.
+    """
+    if text.isprintable():
+        return text
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf"))
 
 
 def some_of(names: Sequence[str], most: int = 8) -> str:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tailora.errors import RecipeError, did_you_mean
-from tailora.files import checked_name
+from tailora.files import checked_name, checked_text, is_file
 
 # What the field's other tools (TRL, PEFT, LLaMA-Factory, Axolotl, Unsloth) call it → our key, or what to do instead.
 FOREIGN_KEYS = {
@@ -66,12 +66,20 @@ _OF_LABELS: dict[str, Any] = {
 }
 
 
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
 class Section(BaseModel):
     """A part of the recipe: strict, frozen, its keys documented by the text below them."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+    @field_validator("*")
+    @classmethod
+    def _can_be_written_down(cls, value: Any) -> Any:
+        return checked_text(value)
 
 
 class Data(Section):
@@ -108,7 +116,7 @@ class Data(Section):
     """Share of rows for validation, or a file of its own."""
     test: float | str = 0.1
     """Share of rows for the test split, also of `unseen` values kept for it; or a file of its own."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the split."""
 
     def sources(self) -> list[tuple[str | None, str]]:
@@ -255,7 +263,7 @@ class Train(Section):
     """AdamW's decoupled weight decay."""
     clip: float = Field(default=1.0, gt=0)
     """Largest gradient norm; longer gradients are scaled down to it."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the adapter's first weights, the order of rows and dropout."""
     class_weights: Literal["balanced"] | dict[str, float] | None = None
     """How much the rows of a label count in the loss, for task = "classify": { Sports = 2 }, or "balanced" for weights
@@ -318,7 +326,7 @@ class Evaluate(Section):
     """Answers to draw at random for each row besides the likeliest one, for pass@k of up to so many; 0 for none."""
     temperature: float = Field(default=0.8, gt=0)
     """Temperature of drawn answers."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of drawn answers."""
 
     @field_validator("metrics")
@@ -427,7 +435,7 @@ def built_in_recipes() -> dict[str, Path]:
 def locate_recipe(name: str) -> Path:
     """Return the file of a recipe given by path or by built-in name; raise RecipeError with the nearest names."""
     path, built_in = Path(name), built_in_recipes()
-    if path.is_file():
+    if is_file(path):
         return path
     if name in built_in:
         return built_in[name]

@@ -20,6 +20,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from tailora import files, machine
 from tailora.errors import RunError
 from tailora.recipe import Recipe, Section, toml_line
@@ -34,6 +36,9 @@ STAGES: dict[str, tuple[str, ...]] = {
 
 # Keys that change no result: what was made with one value of them is not made again for another.
 NEUTRAL = ("train.save_minutes", "train.trackers", "train.processes", "train.memory_mb")
+
+# Not listed in the record of a stage, since they may go when it is finished.
+_UNLISTED = ("checkpoints", "journal.jsonl")
 
 RUNS = Path("runs")
 
@@ -73,11 +78,13 @@ class Stage:
         return self._log.stat().st_size
 
     def cut_log(self, length: int) -> None:
-        """Drop what was logged after the first `length` bytes; raise RunError when the log is shorter."""
+        """Drop what was logged after the first `length` bytes; a log that has lost rows is said, and goes on."""
         found = self._log.stat().st_size if self._log.exists() else 0
         if found < length:
-            raise RunError(f"{self._log} has lost rows: {found:,} bytes of {length:,}. Start anew with --fresh.")
-        if found:
+            self.say(f"log.jsonl has lost rows ({found:,} of {length:,} bytes are left): its figure will lack them")
+            with self._log.open("ab") as log:
+                log.write(b"\n")  # what is written next begins a line
+        elif found:
             os.truncate(self._log, length)
 
     def say(self, line: str) -> None:
@@ -90,6 +97,14 @@ class Stage:
     @property
     def _log(self) -> Path:
         return self.folder / "log.jsonl"
+
+
+class _Record(BaseModel):
+    """What the record of every stage says."""
+
+    finished: datetime
+    seconds: float
+    recipe: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -144,7 +159,7 @@ class Run:
         try:
             lock.acquire()
         except filelock.Timeout:
-            number = holder.read_text() if holder.exists() else "unknown"
+            number = holder.read_text() if holder.is_file() else "unknown"
             raise RunError(
                 f"{self.folder}: process {number} is writing this run; wait until it has ended, or choose another name."
             ) from None
@@ -204,13 +219,14 @@ class Run:
             stage, started = Stage(partial, made_from=self._values(name)), time.monotonic()
             yield stage
             record = {
+                "files": files.hashes(partial, _UNLISTED),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 "seconds": round(stage.seconds + time.monotonic() - started, 2),
                 "peak_memory_bytes": machine.peak_memory_bytes(),
                 "recipe": self._values(name),
                 **stage.facts,
             }
-            files.write_json(partial / "stage.json", record)
+            files.write_sealed(partial / files.RECORD, record)
             files.sync_tree(partial)
             partial.rename(self.folder / name)
             files.sync(self.folder)
@@ -219,8 +235,7 @@ class Run:
     def facts(self, stage: str) -> dict[str, Any]:
         """Return what a finished stage recorded: seconds, peak memory, fingerprints and its own facts."""
         self.require(stage)
-        record: dict[str, Any] = files.read_json(self.folder / stage / "stage.json")
-        return record
+        return _read_record(self.folder / stage / files.RECORD)
 
     def _partial(self, stage: str) -> Path:
         return self.folder / f"{stage}.partial"
@@ -238,7 +253,7 @@ class Run:
     def _is_described(self) -> bool:
         """Say whether `recipe.toml` and `run.json` are there and hold this recipe."""
         asked = self.folder / "recipe.toml"
-        same = asked.exists() and asked.read_bytes() == _asked(self.recipe).encode()
+        same = asked.is_file() and asked.read_bytes() == _asked(self.recipe).encode()
         return same and (self.folder / "run.json").exists()
 
     def _difference(self, stage: str) -> str | None:
@@ -257,7 +272,7 @@ class Run:
         stages = {stage: self.facts(stage) for stage in STAGES if self.is_done(stage)}
         resolved = self.recipe.model_dump(mode="json")
         run = {"recipe": resolved, "machine": machine.describe(), "stages": stages}
-        files.write_json(self.folder / "run.json", run)
+        files.write_sealed(self.folder / "run.json", run)
 
 
 def _unwritable(folder: Path, error: OSError) -> RunError:
@@ -281,8 +296,20 @@ def _asked(recipe: Recipe) -> str:
 
 def day_of(folder: Path) -> date | None:
     """Return the day on which the run in `folder` was prepared, which its prompts show; None before that."""
-    record = folder / "prepare" / "stage.json"
-    return datetime.fromisoformat(files.read_json(record)["finished"]).date() if record.is_file() else None
+    record = folder / "prepare" / files.RECORD
+    return _Record.model_validate(_read_record(record)).finished.date() if record.is_file() else None
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    found = files.read_json(path)
+    try:
+        _Record.model_validate(found)
+    except ValidationError as error:
+        keys = ", ".join(dict.fromkeys(str(problem["loc"][0]) for problem in error.errors()))
+        raise RunError(
+            f"{path} is damaged ({keys} is missing or no such value); run its stage again with --fresh."
+        ) from None
+    return found
 
 
 def tell(verb: str, line: str) -> None:

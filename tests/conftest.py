@@ -35,10 +35,16 @@ def recipe_values() -> st.SearchStrategy[dict[str, Any]]:
             "alpha": positive,
             "targets": st.just("all-linear") | st.lists(_ANY_TEXT, min_size=1),
         },
-        "train": {"lr": positive, "warm_up": st.floats(0, 0.99), "seed": st.integers()},
+        "train": {"lr": positive, "warm_up": st.floats(0, 0.99), "seed": st.integers(-(2**63), 2**63 - 1)},
         "evaluate": {"rows": st.integers(2), "test_seconds": positive},
     }
-    data = {"prompt": _ANY_TEXT, "group": _ANY_TEXT, "val": _SHARE, "test": _SHARE, "seed": st.integers()}
+    data = {
+        "prompt": _ANY_TEXT,
+        "group": _ANY_TEXT,
+        "val": _SHARE,
+        "test": _SHARE,
+        "seed": st.integers(-(2**63), 2**63 - 1),
+    }
     return st.fixed_dictionaries(
         {
             "name": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True),

@@ -3,9 +3,11 @@
 import hashlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailora import files
-from tailora.errors import RunError
+from tailora.errors import RunError, plain
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)))
 VALUES = st.recursive(
@@ -191,3 +193,79 @@ def test_a_key_that_a_file_lacks_is_damage_and_a_pipe_is_not_waited_for(tmp_path
     os.mkfifo(tmp_path / "pipe.json")
     with pytest.raises(RunError, match=r"pipe\.json is no file"):
         files.read_json(tmp_path / "pipe.json")
+
+
+@given(st.dictionaries(st.text(st.characters(exclude_categories=("Cs",))), VALUES), st.data())
+def test_a_sealed_file_reads_back_and_no_other_value_in_it_is_believed(
+    shelf: Path, value: dict[str, Any], data: st.DataObject
+) -> None:
+    path = shelf / "sealed.json"
+    files.write_sealed(path, value)
+    found = files.read_json(path)
+    assert {key: found[key] for key in value} == json.loads(json.dumps(value))
+    if value:
+        key = data.draw(st.sampled_from(sorted(value)))
+        other = data.draw(VALUES.filter(lambda other: json.dumps(other) != json.dumps(value[key])))
+        files.write_json(path, {**found, key: other})
+        with pytest.raises(RunError, match=r"sealed\.json is damaged"):
+            files.read_json(path)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "inside/rows.jsonl"])
+def test_a_file_that_a_record_lists_is_read_while_it_is_as_listed(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "stage" / name
+    files.write_jsonl(path, [{"a": 1}, {"a": 2}])
+    files.write_jsonl(path.with_name("other.jsonl"), [{"a": 1}])
+    files.write_sealed(tmp_path / "stage" / files.RECORD, {"files": {name: files.sha256(path)}})
+    assert list(files.read_jsonl(path)) == list(files.RowFile.open(path)) == [{"a": 1}, {"a": 2}]
+    for changed in (path, path.with_name("other.jsonl")):
+        changed.write_bytes(changed.read_bytes().replace(b"1", b"3"))
+    assert list(files.read_jsonl(path.with_name("other.jsonl"))) == [{"a": 3}]  # nobody has vouched for it
+    for read in (lambda: list(files.read_jsonl(path)), lambda: files.RowFile.open(path)):
+        with pytest.raises(RunError, match="is not what its stage has written there"):
+            read()
+
+
+def test_names_that_are_not_utf_8_are_written_and_read(tmp_path: Path) -> None:
+    rows = [{"path": os.fsdecode(b"rows-\xff.jsonl")}]
+    files.write_json(tmp_path / "a.json", rows[0])
+    files.write_jsonl(tmp_path / "a.jsonl", rows)
+    assert files.read_json(tmp_path / "a.json") == rows[0] and list(files.read_jsonl(tmp_path / "a.jsonl")) == rows
+
+
+def test_a_name_that_is_not_utf_8_can_be_shown() -> None:
+    assert plain(os.fsdecode(b"rows-\xff.jsonl")) == "rows-\\udcff.jsonl"
+
+
+def test_the_longest_name_that_a_file_can_have_is_written(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 255)
+    files.write_text(path, "text")
+    assert path.read_text() == "text" and list(tmp_path.iterdir()) == [path]
+    assert not files.is_file(tmp_path / ("n" * 256))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [lambda path: files.write_bytes(path, bytes(5000)), lambda path: files.write_jsonl(path, [{"a": 5000 * "a"}])],
+)
+def test_a_write_that_finds_no_room_is_said_and_leaves_the_old_file(
+    write: Callable[[Path], None], tmp_path: Path
+) -> None:
+    path = tmp_path / "a"
+    path.write_text("old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(RunError, match="there is no room to write it") as raised:
+            write(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert isinstance(raised.value, OSError) and files.lacks_space(raised.value)
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("read", [files.read_json, lambda path: list(files.read_jsonl(path)), files.RowFile.open])
+def test_no_reader_waits_for_a_pipe(read: Callable[[Path], Any], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows")
+    with pytest.raises(RunError, match="rows is no file"):
+        read(tmp_path / "rows")

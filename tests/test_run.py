@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tailora import files
 from tailora.errors import RecipeError, RunError
 from tailora.recipe import Recipe, load_recipe, parse_recipe
 from tailora.run import NEUTRAL, STAGES, Run, Stage, stop_requests
@@ -248,8 +249,17 @@ def test_a_log_is_cut_to_a_length_that_it_has(tmp_path: Path) -> None:
     stage.log({"step": 2})
     stage.cut_log(length)
     assert (tmp_path / "log.jsonl").read_text() == '{"step": 1}\n'
-    with pytest.raises(RunError, match=r"lost rows.*--fresh"):
-        stage.cut_log(length + 1)
+
+
+def test_a_log_that_has_lost_rows_is_said_and_costs_no_training(tmp_path: Path) -> None:
+    stage, log = Stage(tmp_path), tmp_path / "log.jsonl"
+    first, last = {"split": "train", "step": 1, "loss": 2.5}, {"split": "val", "step": 3, "loss": 2.25}
+    log.write_text(f'{json.dumps(first)}\n{{"st')
+    stage.cut_log(60)
+    stage.log(last)
+    assert stage.facts["notes"] == ["log.jsonl has lost rows (47 of 60 bytes are left): its figure will lack them"]
+    rows, damage = files.read_log(log)
+    assert rows == [first, last] and "1 of its 3 lines are damaged and left out" in damage
 
 
 def test_what_a_stage_says_is_heard_at_once_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

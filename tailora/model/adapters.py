@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from tailora import files
-from tailora.errors import ModelError, RunError
+from tailora.errors import ModelError
 from tailora.model import load
+from tailora.model.border import ADAPTER_WEIGHTS, read_adapter_config, read_labelled, read_origin
 from tailora.model.fence import fenced
 from tailora.model.losses import distance, most_apart
 from tailora.model.proofs import logits
 
-WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."  # of PEFT's names
 
 
@@ -23,17 +23,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         ModelError: when there is none, or it is of a kind that cannot be compared with its base.
     """
-    try:
-        config: dict[str, Any] = files.read_json(folder / "adapter_config.json")
-    except RunError:
+    if not files.is_file(folder / "adapter_config.json"):
         raise ModelError(
-            f"{folder} is no adapter: it has no readable adapter_config.json. Give the folder that PEFT's "
-            "`save_pretrained` wrote, such as runs/demo/train/adapter."
-        ) from None
-    if not (folder / WEIGHTS).is_file():
+            f"{folder} is no adapter: it has no adapter_config.json. Give the folder that PEFT's `save_pretrained` "
+            "wrote, such as runs/demo/train/adapter."
+        )
+    config = read_adapter_config(folder)
+    if not (folder / ADAPTER_WEIGHTS).is_file():
         others = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
         raise ModelError(
-            f"{folder} has no {WEIGHTS}, and only that format is read, since others can run code; it has: {others}."
+            f"{folder} has no {ADAPTER_WEIGHTS}, and only that format is read, since others can run code; it has: "
+            f"{others}."
         )
     task = config.get("task_type") or "CAUSAL_LM"
     if task not in ("CAUSAL_LM", "SEQ_CLS"):
@@ -49,16 +49,12 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def read_labels(folder: Path) -> list[str] | None:
     """Return the names of the labels of a classifier's adapter in their order, where a file beside it lists them."""
-    if (folder / "tailora.json").is_file() and (own := files.read_json(folder / "tailora.json").get("labels")):
-        return [str(name) for name in own]
-    if not (folder / "config.json").is_file():
-        return None
-    return named_labels(files.read_json(folder / "config.json").get("id2label"))
+    return read_origin(folder).get("labels") or named_labels(read_labelled(folder).get("id2label"))
 
 
 def named_labels(names: Any) -> list[str] | None:
     """Return the names in an `id2label` in their order; None where they are only numbered, as transformers does."""
-    if not isinstance(names, dict):
+    if not names:
         return None
     ordered = [str(names[key]) for key in sorted(names, key=int)]
     return None if all(name == f"LABEL_{number}" for number, name in enumerate(ordered)) else ordered
@@ -72,7 +68,7 @@ def count_labels(folder: Path) -> int:
     """
     from safetensors import safe_open
 
-    with safe_open(folder / WEIGHTS, "numpy") as file:
+    with load.explained(str(folder)), safe_open(folder / ADAPTER_WEIGHTS, "numpy") as file:
         shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  (it is no dict)
     outputs = [shape[0] for name, shape in shapes.items() if ".lora_" not in name and len(shape) == 2]
     if not outputs:
@@ -174,16 +170,17 @@ def _as_base(model: Any, switched_off: Callable[[Any], Any], weights: dict[str, 
 
 def _hint(folder: Path) -> str:
     """Say what in the configuration of an adapter changes its base; nothing where that is not known."""
-    config = files.read_json(folder / "adapter_config.json")
+    config = read_adapter_config(folder)
     keys = ("layer_replication", "init_lora_weights", "bias", "loftq_config", "corda_config", "eva_config")
     found = [f"{key} = {config[key]!r}"[:80] for key in keys if config.get(key) not in (None, True, "none", {})]
     return f"; it has {', '.join(found)}" if found else ""
 
 
 def _require_all(model: Any, stored: dict[str, Any], folder: Path, name: str) -> None:
-    """Raise ModelError when a tensor of the adapter has no place in the model, or a place in it has no tensor."""
-    placed = _placed(model) if stored else set()
-    homeless, lacking = sorted(stored.keys() - placed - model.state_dict().keys()), sorted(placed - stored.keys())
+    """Raise ModelError when a tensor of the adapter has no place in the model or another value there, or one lacks."""
+    placed = _placed(model) if stored else {}
+    homeless = sorted(stored.keys() - placed.keys() - model.state_dict().keys())
+    lacking = sorted(placed.keys() - stored.keys())
     if homeless:
         raise ModelError(
             f"{folder} does not fit {name}: {len(homeless):,} of its {len(stored):,} tensors have no place "
@@ -193,6 +190,13 @@ def _require_all(model: Any, stored: dict[str, Any], folder: Path, name: str) ->
         raise ModelError(
             f"{folder} is not whole: it lacks {len(lacking):,} of {len(placed):,} tensors, the first is {lacking[0]}. "
             "Save it again, or name in its adapter_config.json the layers that it has."
+        )
+    lost = [key for key, tensor in sorted(placed.items()) if not tensor.equal(stored[key].to(tensor))]
+    if lost:
+        raise ModelError(
+            f"{folder}: {len(lost):,} of its {len(stored):,} tensors are not in the model as they are stored, the "
+            f"first is {lost[0]}: PEFT lost them while it loaded a {type(load.without_adapter(model)).__name__}. Merge "
+            "it into its base with the versions that it was trained with, and compare the two as models of their own."
         )
 
 
@@ -204,9 +208,10 @@ def _stored(folder: Path) -> dict[str, Any]:
     """
     from safetensors.torch import load_file
 
-    if not (folder / WEIGHTS).is_file():
+    if not (folder / ADAPTER_WEIGHTS).is_file():
         return {}
-    tensors: dict[str, Any] = load_file(folder / WEIGHTS)
+    with load.explained(str(folder)):
+        tensors: dict[str, Any] = load_file(folder / ADAPTER_WEIGHTS)
     broken = sorted(name for name, tensor in tensors.items() if not tensor.isfinite().all())
     if broken:
         raise ModelError(
@@ -226,7 +231,8 @@ def _require_head(base: Any, stored: dict[str, Any], folder: Path, name: str) ->
             )
 
 
-def _placed(model: Any) -> set[str]:
+def _placed(model: Any) -> dict[str, Any]:
     from peft import get_peft_model_state_dict
 
-    return set(get_peft_model_state_dict(model, save_embedding_layers=False))
+    found: dict[str, Any] = get_peft_model_state_dict(model, save_embedding_layers=False)
+    return found

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, Field, ValidationError
+
 from tailora import files
 from tailora.errors import RunError
 from tailora.run import Stage
@@ -17,7 +19,16 @@ Tensors = dict[str, Any]
 
 _KEPT = 2
 _NAME = re.compile(r"step-(\d+)(-validated)?")
-_FORMAT = 3
+_FORMAT = 4
+
+
+class _Record(BaseModel):
+    """What `position.json` must say."""
+
+    format: int
+    made_from: dict[str, Any]
+    position: dict[str, Any]
+    groups: list[str] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
@@ -83,11 +94,12 @@ def _incomplete(folder: Path) -> str | None:
         return "position.json is missing or damaged"
     if record.get("format") not in (_FORMAT, None):
         return None  # another version's: it is refused by name, and not removed
-    groups = record.get("groups", [])
+    try:
+        groups = _Record.model_validate(record).groups
+    except ValidationError:
+        return "it lacks what a checkpoint says of itself"
     lacking = [group for group in groups if not (folder / f"{group}.safetensors").is_file()]
-    if not groups or lacking or not {"format", "made_from", "position"} <= record.keys():
-        return f"it lacks {', '.join(lacking) or 'what a checkpoint says of itself'}"
-    return None
+    return f"it lacks {', '.join(lacking)}" if lacking else None
 
 
 def _by_age(folder: Path) -> list[Path]:

@@ -14,11 +14,14 @@ from tailora import machine, recipe
 from tailora.errors import ModelError
 from tailora.model.fence import fenced
 from tailora.model.load import (
+    check_hub,
     count_embeddings,
     explained,
     longest_input,
     mixed_precision,
     quiet_transformers,
+    refuse_broken,
+    refuse_incomplete,
     short_rows,
     without_adapter,
 )
@@ -26,8 +29,6 @@ from tailora.model.locate import locate_base
 from tailora.model.lora import fuse_lora, trainable, unfuse_lora, unfused
 from tailora.model.losses import Path, differ, distance, most_apart, not_fast, pad_right, path_of
 from tailora.text.prompts import Sample
-
-_MOST_MISSING = 0.05  # share of a backbone's weights that a checkpoint may lack, such as a pooler
 
 
 class Head(NamedTuple):
@@ -51,6 +52,7 @@ def load_classifier(settings: recipe.Model, names: Sequence[str], pad_token: int
 
     torch.manual_seed(seed)
     with explained(settings.base), quiet_transformers(), _silence("transformers"):
+        check_hub(settings.base)
         model, loading = AutoModelForSequenceClassification.from_pretrained(
             locate_base(settings.base),
             num_labels=len(names),
@@ -65,7 +67,9 @@ def load_classifier(settings: recipe.Model, names: Sequence[str], pad_token: int
         )
     lacking = {*loading["missing_keys"], *(entry[0] for entry in loading["mismatched_keys"])}
     with fenced(f"{settings.base} cannot be used as a classifier", "Choose another base model"):
-        head = _find_head(model, lacking, settings.base)
+        refuse_incomplete(settings.base, *_lost(model, loading))
+        refuse_broken(settings.base, model)
+        head = _find_head(model, lacking)
         _set_padding(model, pad_token)
     for name in head.modules:
         for module in model.get_submodule(name).modules():
@@ -75,33 +79,52 @@ def load_classifier(settings: recipe.Model, names: Sequence[str], pad_token: int
     return model.to(machine.device()).eval()
 
 
-def _find_head(model: Any, lacking: set[str], base: str) -> Head:
+def _lost(model: Any, loading: dict[str, Any]) -> tuple[set[str], list[Any]]:
+    """Return the weights that a checkpoint lacks though no head is made of them, and those that have another shape.
+
+    What tokens go through on their way to the last hidden states must be there, and each layer is there as a whole.
+    """
+    missing, prefix = set(loading["missing_keys"]), f"{_prefix(model)}."
+    parts = {name.rpartition(".")[0] for name in missing}
+    weights = dict(model.named_parameters())
+    half = {part for part in parts for name in weights if name.rpartition(".")[0] == part and name not in missing}
+    half -= {entry[0].rpartition(".")[0] for entry in loading["mismatched_keys"]}
+    inside = {name for name in missing if name.startswith(prefix)}
+    # What lies beside that way, such as a pooler, is trained with the head.
+    beside = set() if model.config.is_encoder_decoder else _unused(model, inside & weights.keys())
+    lost = (inside - beside) | {name for name in missing if name.rpartition(".")[0] in half}
+    return lost, [entry for entry in loading["mismatched_keys"] if entry[0].startswith(prefix)]
+
+
+def _unused(model: Any, names: set[str]) -> set[str]:
+    """Return which weights of the backbone its last hidden states do not depend on."""
+    import torch
+
+    if not names:
+        return set()
+    states = model.base_model(input_ids=torch.tensor([short_rows(model)[0].tokens])).last_hidden_state
+    weights = dict(model.named_parameters())
+    used = torch.autograd.grad(states.sum(), [weights[name] for name in names], allow_unused=True)
+    return {name for name, gradient in zip(names, used, strict=True) if gradient is None}
+
+
+def _prefix(model: Any) -> str:
+    """Return the name of the backbone within `model`; raise ModelError where it has none."""
+    if model.base_model is model:
+        raise ModelError(f"the head of a {type(model).__name__} cannot be told from its backbone.")
+    return str(next(name for name, part in model.named_modules() if part is model.base_model))
+
+
+def _find_head(model: Any, lacking: set[str]) -> Head:
     """Return the modules above the backbone, and those of the backbone that the checkpoint lacks, such as a pooler."""
-    backbone = model.base_model
-    if backbone is model:
-        raise ModelError(f"{base}: the head of a {type(model).__name__} cannot be told from its backbone.")
+    backbone, weights = model.base_model, dict(model.named_parameters())
     above = [
         name for name, part in model.named_children() if part is not backbone and any(True for _ in part.parameters())
     ]
-    prefix = next(name for name, part in model.named_modules() if part is backbone)
-    inside = [name for name in sorted(lacking) if name.startswith(f"{prefix}.")]
-    weights = dict(model.named_parameters())
-    missing = sum(weights[name].numel() for name in inside if name in weights)
-    whole = sum(weight.numel() for weight in backbone.parameters())
-    if missing > _MOST_MISSING * whole and missing > 2 * _pooler_size(model):
-        raise ModelError(
-            f"{base}: the checkpoint lacks {missing / whole:.0%} of the weights of a {type(model).__name__} "
-            f"({', '.join(inside[:3])} …); it is no {model.config.model_type} model."
-        )
-    modules = [*above, *dict.fromkeys(name.rpartition(".")[0] for name in inside if name in weights)]
+    inside = [name for name in sorted(lacking & weights.keys()) if name.startswith(f"{_prefix(model)}.")]
+    modules = [*above, *dict.fromkeys(name.rpartition(".")[0] for name in inside)]
     untrained = [name for name in modules if any(key.startswith(f"{name}.") for key in lacking)]
     return Head(modules, untrained)
-
-
-def _pooler_size(model: Any) -> int:
-    """Return the weights of a pooler: a layer that maps the hidden width to itself."""
-    width = int(getattr(model.config.get_text_config(), "hidden_size", 0))
-    return width * (width + 1)
 
 
 def _set_padding(model: Any, pad_token: int | None) -> None:

@@ -28,7 +28,8 @@ def fenced(what: str, remedy: str) -> Iterator[None]:
 
 def first_line(error: BaseException) -> str:
     """Return the beginning of an error's message on one line, or its kind where it has none, without the full stop."""
-    return " ".join(str(error).split())[:_MOST_SHOWN].rstrip(" .:") or type(error).__name__
+    said = f"nothing is called {error}" if isinstance(error, KeyError) else str(error)
+    return " ".join(said.split())[:_MOST_SHOWN].rstrip(" .:") or type(error).__name__
 
 
 def is_out_of_memory(error: BaseException) -> bool:

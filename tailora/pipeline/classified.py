@@ -18,6 +18,7 @@ from tailora.files import Row, RowFile
 from tailora.measure import baselines
 from tailora.measure.classification import row_scores, summarise
 from tailora.measure.stats import decide, holm
+from tailora.model.border import read_origin
 from tailora.pipeline.compare import compare
 from tailora.pipeline.journal import Journal, journal
 from tailora.run import Run, Stage, tell
@@ -119,8 +120,7 @@ def _set_exam(run: Run, adapter: Path, stage: Stage) -> _Exam:
 
 def _check_texts(run: Run, adapter: Path, now: str) -> None:
     """Raise RunError when an adapter of ours meets other classes or another tokenizer than it was trained with."""
-    origin = adapter / "tailora.json"
-    made = files.read_json(origin).get("prompts", now) if origin.is_file() else now
+    made = read_origin(adapter).get("prompts") or now
     if made != now:
         raise RunError(
             f"{run.folder}: the adapter was trained with other labels or another tokenizer ({made}, now {now}). Train "

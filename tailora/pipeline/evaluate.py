@@ -87,7 +87,7 @@ def compare_variants(run: Run, adapter: Path, *, leaks_known: bool = True, harne
     With a `harness`, it asks them. Without `leaks_known` no row has been looked for in what the adapter was trained on,
     so none is called clean.
     """
-    _refuse_changed_adapter(run, adapter)
+    _refuse_changed_adapter(adapter)
     with run.stage("evaluate", resume=True) as stage:
         own = hashes_of_own(run.recipe)
         stage.made_from |= {
@@ -110,16 +110,10 @@ def compare_variants(run: Run, adapter: Path, *, leaks_known: bool = True, harne
         stage.facts["verdict"] = comparison["verdict"]
 
 
-def _refuse_changed_adapter(run: Run, adapter: Path) -> None:
-    """Raise RunError when what a finished training has saved is not what it saved: a file was changed or damaged."""
-    if adapter != run.folder / "train" / "adapter" or not run.is_done("train"):
-        return
-    saved = run.facts("train").get("adapter")  # trainings of earlier versions did not record it
-    if saved not in (None, files.hash_of_weights(adapter)):
-        raise RunError(
-            f"{adapter} is not what training has saved there: a file was changed or damaged since. Copy it back from "
-            "where the run came from, or train again with `tailora train <recipe> --fresh`."
-        )
+def _refuse_changed_adapter(adapter: Path) -> None:
+    """Raise RunError when a training of ours wrote `adapter`, and a file in it was changed or damaged since."""
+    for path in sorted([*adapter.glob("*.safetensors"), *adapter.glob("*.json")]):
+        files.require_unchanged(path)
 
 
 def _compare_answers(run: Run, adapter: Path, stage: Stage) -> Row:

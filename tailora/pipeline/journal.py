@@ -13,10 +13,11 @@ from typing import Any
 
 from tailora import files
 from tailora.errors import RunError, Stopped
+from tailora.files import fingerprint
 from tailora.run import Stage, progress, stop_requests, tell
 
 NAME = "journal.jsonl"
-_FORMAT = 1
+_FORMAT = 2
 
 
 class Journal:
@@ -63,31 +64,35 @@ class Journal:
         return [found[number] for number in range(total)]
 
     def _append(self, row: files.Row) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(files.json_line(row))
+        with self._path.open("ab") as file:
+            file.write(_signed(row))
             file.flush()
             os.fsync(file.fileno())
 
     def _whole_lines(self, stage: Stage) -> list[Any]:
-        """Return the lines up to the first that is not whole, and remove what comes after."""
+        """Return the lines that are as they were written, and remove the others; none without the first."""
         if not self._path.exists():
             return []
-        lines, length = [], 0
-        with self._path.open("rb") as file:
-            for line in file:
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    break
-                if not line.endswith(b"\n"):
-                    break
-                lines.append(row)
-                length += len(line)
-        lost = self._path.stat().st_size - length
-        if lost:
-            os.truncate(self._path, length)
-            stage.say(f"the last {lost:,} bytes of {NAME} are not whole and were removed; they are computed again")
-        return lines
+        lines = self._path.read_bytes().splitlines(keepends=True)
+        whole = [line for line in lines if _is_whole(line)]
+        if lines and lines[0] not in whole:
+            whole = []
+        if lost := len(lines) - len(whole):
+            files.write_bytes(self._path, b"".join(whole))
+            stage.say(f"{lost:,} lines of {NAME} are damaged and were removed; they are computed again")
+        return [json.loads(line)["row"] for line in whole]
+
+
+def _signed(row: files.Row) -> bytes:
+    """Return `row` as a line with a hash of it: a value that was changed on disk must not count."""
+    return files.json_line({"row": row, "hash": fingerprint(files.json_line(row))}).encode()
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        return line == _signed(json.loads(line)["row"])
+    except (ValueError, RecursionError, TypeError, KeyError):  # no JSON, no UTF-8, or something else than we write
+        return False
 
 
 @contextlib.contextmanager

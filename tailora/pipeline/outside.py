@@ -50,7 +50,7 @@ def recipe_on(recipe: Recipe, source: str, name: str | None = None, overrides: S
     """
     asked = _asked(overrides)
     columns = {key: getattr(recipe.data, key) for key in (*_COLUMNS, "labels") if f"data.{key}" in asked}
-    data = Data(source=source, unseen="", **columns)
+    data = Data(source=files.checked_text(source), unseen="", **columns)
     own = recipe.evaluate.prompts if "evaluate.prompts" in asked else []
     evaluation = recipe.evaluate.model_copy(update={"prompts": own})
     return recipe.model_copy(update={"name": name or _name_of(source), "data": data, "evaluate": evaluation})

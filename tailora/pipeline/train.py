@@ -276,6 +276,6 @@ def _with_rate(model: Any, samples: list[Sample], loss: Any, settings: TrainSett
         test = RangeTest(**found["test"])
     else:
         test = find_rate(model, samples, loss, settings)
-        files.write_json(record, {"made_from": stage.made_from, "test": test._asdict()})
+        files.write_sealed(record, {"made_from": stage.made_from, "test": test._asdict()})
     stage.say(test.line())
     return settings.model_copy(update={"lr": test.chosen})

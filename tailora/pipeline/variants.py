@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tailora import files, machine
+from tailora import machine
 from tailora.errors import RunError
+from tailora.model.border import read_origin
 from tailora.pipeline.journal import Journal
 from tailora.recipe import Evaluate, Recipe
 from tailora.run import Run, Stage, day_of
@@ -103,8 +104,7 @@ def without_own_metrics(settings: Evaluate) -> Evaluate:
 
 def _check_origin(run: Run, adapter: Path, prints: dict[str, str]) -> None:
     """Raise RunError when an adapter of ours meets another base or another template than it was trained with."""
-    origin = adapter / "tailora.json"
-    made = files.read_json(origin) if origin.is_file() else {}
+    made = read_origin(adapter)
     for what, now in prints.items():
         if made.get(what, now) != now:
             raise RunError(

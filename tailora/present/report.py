@@ -28,7 +28,7 @@ from tailora.present.data import budget_line, budget_warnings, card_table
 from tailora.present.format import format_effect, format_value
 from tailora.present.training import loss_unit, model_table, training_lines, usage
 from tailora.recipe import method_title
-from tailora.run import STAGES, Run
+from tailora.run import STAGES, Run, warn
 
 _MOST_PROMPTS = 40
 _MOST_TO_KNOW = 3
@@ -134,7 +134,9 @@ def _draw(run: Run, comparison: Row, folder: Path) -> dict[str, str]:
         svg, _, _ = figures.save(figure(*data), folder, name, rows)
         drawn[name] = svg.read_text("utf-8")
 
-    log = list(files.read_jsonl(run.folder / "train" / "log.jsonl"))
+    log, damage = files.read_log(run.folder / "train" / "log.jsonl")
+    if damage:
+        warn("report", f"figure of losses: {damage}")
     draw("loss", figures.loss_curves, log, log, loss_unit(run.recipe.task))
     shares = [
         {"name": e["metric"] if e["by"] == "all" else f"{e['metric']}, {e['slice']}", **_dots(e)}

@@ -28,6 +28,7 @@ Turns = list[dict[str, Any]]
 _MARK = "\ue000"  # of Unicode's private use: no template writes it
 _HEADINGS = {"system": "### System", "user": "### Question", "assistant": "### Answer"}
 _ANY_DAY = datetime.date(2026, 1, 1)  # on which templates that show a date are compared
+_MOST_SAID = 300  # characters of what a template says of its own failure
 _GUARD = "\n"  # answers are encoded behind it where a tokenizer would lose or add a space at the beginning of a text
 
 
@@ -157,8 +158,6 @@ class Prompts:
 
     def _templated(self, turns: Turns, *, asks: bool = True) -> str:
         """Render with the chat template, up to where an answer begins where it `asks` for one."""
-        from jinja2 import TemplateError
-
         if self._in_parts:
             turns = [turn | {"content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
         try:
@@ -167,9 +166,10 @@ class Prompts:
                     turns, chat_template=self._template, tokenize=False, add_generation_prompt=asks
                 )
             )
-        except TemplateError as error:
+        except Exception as error:  # a template is a program of someone else's, and raises what it likes
             roles = ", ".join(turn["role"] for turn in turns)
-            raise DataError(f"the chat template of the base model refuses the turns {roles}: {error}.") from None
+            said = " ".join(str(error).split())[:_MOST_SAID] or type(error).__name__
+            raise DataError(f"the chat template of the base model refuses the turns {roles}: {said}.") from None
 
     def _wants_parts(self) -> bool:
         """Say whether the template reads contents as lists of parts; raise ModelError when it shows neither form."""

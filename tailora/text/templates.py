@@ -44,7 +44,9 @@ try:
     text = environment.from_string(asked["template"]).render(
         messages=asked["turns"], add_generation_prompt=True, tools=None, documents=None, **asked["tokens"])
     print(len(text))
-except TemplateError:  # what a template refuses, or cannot say, is found where it is used
+except MemoryError:
+    raise
+except Exception:  # what a template refuses, or cannot say, is found where it is used
     print(0)
 """
 

@@ -115,3 +115,23 @@ def test_what_peft_raises_over_a_configuration_is_one_paragraph(tmp_path: Path) 
     config.write_text(config.read_text().replace('"r": 4', '"r": "many"'))
     with pytest.raises(ModelError, match=r"cannot be (put on base|loaded): [^\n]*\.$"):
         put_on(toy_model(), tmp_path, "base")
+
+
+def routed_model() -> Any:
+    """Return a model of whose shared expert PEFT loses the adapter: findings/peft-loses-shared-experts.sh."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "head_dim": 8}
+    config = AutoConfig.for_model(
+        "laguna", **sizes, **experts, vocab_size=258, num_key_value_heads=2, shared_expert_intermediate_size=16
+    )
+    return AutoModelForCausalLM.from_config(config).eval()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_tensors_that_peft_loses_while_it_loads_are_not_left_out(tmp_path: Path) -> None:
+    said = made(routed_model(), tmp_path, target_modules=["q_proj"])
+    torch.testing.assert_close(says(put_on(routed_model(), tmp_path, "base")), said, rtol=1e-4, atol=1e-5)
+    made(routed_model(), tmp_path, target_modules=["gate_proj"])
+    with pytest.raises(ModelError, match=r"of its 4 tensors are not in the model as they are stored.*shared_experts"):
+        put_on(routed_model(), tmp_path, "base")

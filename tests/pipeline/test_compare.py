@@ -14,6 +14,7 @@ from tailora.errors import RunError
 from tailora.measure.metrics import chrf_counts
 from tailora.pipeline.compare import compare, compare_general, scores
 from tailora.present import comparison as words
+from tailora.present.format import format_value
 from tailora.tasks.base import Metric, with_primary
 from tailora.tasks.generate import METRICS
 
@@ -72,7 +73,13 @@ def test_20_points_at_200_rows_are_found_in_either_direction(shift: float, verdi
     assert (comparison["primary"], comparison["verdict"]) == ("pass@1", verdict)
     entry = pick(comparison, "pass@1")
     assert entry["low"] < shift < entry["high"]
-    assert words.headline({**comparison, "rows": BUDGET})[0].startswith(f"tuned is {verdict} than base: pass@1")
+    assert told(comparison)[0].startswith(f"tuned is {verdict} than base: pass@1")
+
+
+def told(comparison: Any) -> list[str]:
+    """Return every sentence on a comparison."""
+    whole = {"rows": BUDGET, **comparison}
+    return [*words.headline(whole), *words.warnings(whole), *words.notes(whole)]
 
 
 BUDGET = {"shortened": 0, "too_long": 0, "suggested": 0, "unknown": 0, "tokens": 1, "not_asked": 0}
@@ -83,14 +90,17 @@ def test_no_detectable_difference_says_what_the_rows_could_have_shown() -> None:
     chances, ease = rng.uniform(0.3, 0.7, 60), np.full(60, 2.0)
     comparison = compare(METRICS, drawn(rng, chances, ease), drawn(rng, chances, ease))
     assert comparison["verdict"] == NONE
-    sentence = words.headline({**comparison, "rows": BUDGET})[0]
-    assert f"sees differences above about {100 * pick(comparison, 'pass@1')['detectable']:.1f} points" in sentence
+    sentence = told(comparison)[0]
+    assert (
+        f"minimum detectable effect {100 * pick(comparison, 'pass@1')['detectable']:.1f} points at 80% power"
+        in sentence
+    )
 
 
 def test_an_interval_without_zero_and_a_p_above_5_percent_is_explained() -> None:
     comparison = compare((PASS,), rows([False] * 60), rows([i < 4 for i in range(60)]))
     assert pick(comparison, "pass@1")["low"] > 0 and comparison["verdict"] == NONE
-    assert "the interval leaves out zero, but p = 0.125" in words.headline(comparison)[0]
+    assert "the 95% CI excludes zero, but p = 0.125" in words.headline(comparison)[0]
 
 
 def test_only_the_primary_metric_keeps_its_p_as_it_is() -> None:
@@ -117,21 +127,22 @@ def test_the_first_metric_that_may_decide_and_has_a_value_gives_the_verdict() ->
         row |= {"passed": None, "tests": None}
     comparison = compare(METRICS, base, tuned)
     assert (comparison["primary"], comparison["verdict"]) == ("bits per byte", "worse")
-    assert "pass@1 is absent: no test row brings tests" in comparison["chosen"]
+    assert comparison["chosen"]["absent"] == {"pass@1": "no test row brings tests"}
+    assert any("pass@1 not computed: no test row brings tests" in line for line in told(comparison))
     declared = compare(with_primary(METRICS, "parse rate"), base, tuned)
-    assert (declared["primary"], declared["verdict"], declared["chosen"]) == (
+    assert (declared["primary"], declared["verdict"], declared["chosen"]["decides"]) == (
         "parse rate",
         "better",
         "the recipe declares it (evaluate.primary)",
     )
     missing = compare(with_primary(METRICS, "chrF"), base, tuned)
-    assert missing["primary"] == "bits per byte" and "chrF is absent" in missing["chosen"]
+    assert missing["primary"] == "bits per byte" and "chrF" in missing["chosen"]["absent"]
 
 
 def test_a_verdict_on_a_part_of_the_rows_says_so() -> None:
     some = [row | ({"passed": None} if i > 2 else {}) for i, row in enumerate(rows([True] * 30))]
-    assert compare((PASS,), some, some)["chosen"].endswith("; only 3 of 30 rows have a value")
-    assert "have a value" not in compare((PASS,), rows([True] * 30), rows([True] * 30))["chosen"]
+    assert any("only 3 of 30 rows have a value" in line for line in told(compare((PASS,), some, some)))
+    assert not any("have a value" in line for line in told(compare((PASS,), rows([True] * 30), rows([True] * 30))))
 
 
 def test_rows_without_any_score_are_refused() -> None:
@@ -143,7 +154,7 @@ def test_clusters_count_and_few_rows_are_warned_about() -> None:
     cluster = [i // 10 for i in range(60)]
     comparison = compare((PASS,), rows([False] * 60, cluster=cluster), rows([True] * 60, cluster=cluster))
     entry = pick(comparison, "pass@1")
-    assert "only 6 independent groups in 60 test rows" in entry["warning"]
+    assert words.caution_text(entry) == "only 6 independent groups in 60 test rows: below 30 the CI is approximate"
     assert entry["test"] == "sign-flip permutation"
 
 
@@ -222,17 +233,17 @@ def test_topics_are_compared_one_by_one_and_the_small_ones_counted() -> None:
     assert [entry["n"] for entry in part["entries"]] == [40, *[4] * 11]
     assert part["entries"][0]["verdict"] == "better"
     assert {entry["verdict"] for entry in part["entries"][1:]} == {NONE}
-    (line,) = words._parts("topic", part)
+    line = words._parts("topic", part)
     quiet = compare(METRICS, base, base)["breakdown"]["topic"]
-    assert words._parts("topic", quiet)[0].startswith("by topic: no detectable difference on any of 12; 4 smaller")
+    assert words._parts("topic", quiet).startswith("by topic: no detectable difference on any of 12; 4 smaller")
     assert line.startswith("by topic: better on large; no detectable difference on topic 0, topic 1")
-    assert "and 6 more; 4 smaller ones (16 rows) were not compared" in line
+    assert "and 6 more; 4 smaller ones (16 rows) not compared" in line
 
 
 def test_names_from_data_are_shown_as_they_are_and_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     name = "seen [bold]x[/bold]\n\x1b[31m:smile: " + "y" * 90
     comparison = compare((PASS,), rows([0] * 9, slice=[name] * 9), rows([1] * 9, slice=[name] * 9))
-    _show_comparison(comparison)
+    _show_comparison(comparison, verbose=True)
     shown = capsys.readouterr().out
     assert "  seen [bold]x[/bold] [31m:smile: yy" in shown and "\x1b" not in shown
     assert len(shown.splitlines()[2].rstrip()) <= 100  # the name is cut, so that the numbers stand beside it
@@ -255,7 +266,7 @@ def test_explanations_have_numbers_and_no_verdict() -> None:
     (entry,) = comparison["explanations"]
     assert (entry["base"], entry["tuned"]) == (pytest.approx(3), pytest.approx(0.9))
     assert "verdict" not in entry and [e["metric"] for e in comparison["metrics"]] == ["pass@1"]
-    assert "answers: length ratio 3.000 → 0.900" in words.headline({**comparison, "rows": BUDGET})
+    assert "answers: length ratio 3.000 → 0.900" in told(comparison)
 
 
 def general(bits: Sequence[float], right: Sequence[int]) -> list[dict[str, Any]]:
@@ -272,20 +283,20 @@ def test_intervals_that_the_verdict_does_not_follow_are_explained() -> None:
         before |= {"second": False, "third": False}
         after |= {"second": i < 5, "third": False}
     others = [Metric(name, "binary", name, True) for name in ("second", "third")]
-    lines = words.headline(compare((PASS, *others), base, tuned))
-    assert [line for line in lines if line.startswith("of second the interval leaves out zero")]
-    assert not [line for line in lines if "alike on every row" in line]
-    idle = words.headline(compare((PASS, *others), base, [dict(row) for row in base]))
-    assert "base and tuned are alike on every row by every metric: does the adapter change anything?" in idle
+    lines = told(compare((PASS, *others), base, tuned))
+    assert [line for line in lines if line.startswith("second: the 95% CI excludes zero, but p adjusted")]
+    assert not [line for line in lines if "equal on every row" in line]
+    idle = words.warnings(compare((PASS, *others), base, [dict(row) for row in base]))
+    assert "base and tuned are equal on every row by every metric: does the adapter change anything?" in idle
 
 
 @pytest.mark.parametrize(
     ("english", "code", "said"),
     [
-        (1.05, 1.05, "general text is forgotten: "),
-        (1.01, 1.01, "general text is detectably forgotten, but by less than 2 %: "),
-        (1.005, 1.03, "general text is detectably forgotten, but by less than 2 % on the whole; forgotten: code (3.0"),
-        (1.0, 1.0, "general text is not detectably forgotten: "),
+        (1.05, 1.05, "forgetting on general text: "),
+        (1.01, 1.01, "detectable forgetting below 2% on general text: "),
+        (1.005, 1.03, "detectable forgetting below 2% overall, but of code (3.0"),
+        (1.0, 1.0, "no detectable forgetting on general text: "),
     ],
 )
 def test_forgetting_is_said_as_it_was_found(english: float, code: float, said: str) -> None:
@@ -321,29 +332,29 @@ WRITTEN = [metric for metric in METRICS if metric.name in ("bits per byte", "exa
     [
         (
             babble(4, cut_off=0.79),
-            "no score of the written answers differs detectably, and 79.0 % of the tuned answers are",
+            "no score of the written answers differs detectably, and 79.0% of the tuned answers are",
         ),
-        (babble(4, cut_off=0, empty=1.0), "100.0 % of the tuned answers are empty"),
+        (babble(4, cut_off=0, empty=1.0), "100.0% of the tuned answers are empty"),
         (babble(4, cut_off=0, chrf=2), "; but worse by chrF ("),
     ],
 )
 def test_a_better_likelihood_says_in_one_sentence_what_is_written_with_it(tuned: Any, said: str) -> None:
     comparison = compare(WRITTEN, babble(8, cut_off=0.5), tuned)
-    first = words.headline({**comparison, "rows": BUDGET})[0]
+    first = told(comparison)[0]
     assert first.startswith("tuned is better than base: bits per byte") and said in first
     assert words.contradicted(comparison)
 
 
 def test_no_difference_by_the_primary_metric_does_not_hide_that_another_is_worse() -> None:
     comparison = compare(WRITTEN, babble(8, cut_off=0), babble(8, cut_off=0, chrf=2))
-    first = words.headline({**comparison, "rows": BUDGET})[0]
+    first = told(comparison)[0]
     assert first.startswith("no detectable difference") and "; but worse by chrF (" in first
     assert words.contradicted(comparison)
 
 
 def test_a_likelihood_that_goes_with_better_answers_is_said_plainly() -> None:
     comparison = compare(WRITTEN, babble(8, cut_off=0.5, chrf=2), babble(4, cut_off=0.0, chrf=18))
-    assert "; but" not in words.headline({**comparison, "rows": BUDGET})[0]
+    assert "; but" not in told(comparison)[0]
     assert not words.contradicted(comparison)
 
 
@@ -359,8 +370,8 @@ def test_a_baseline_that_wins_stands_first_the_best_of_them_before_all() -> None
     comparison = compare((PASS,), rows([False] * 100), rows([True] * 40 + [False] * 60))
     comparison["baselines"] = [baseline("majority", 0.02, "better"), baseline("probe", 0.587, "worse"),
                                baseline("TF-IDF", 0.743, "worse")]  # fmt: skip
-    lines = words.headline({**comparison, "rows": BUDGET})
-    assert lines[0].startswith("tuned is worse than TF-IDF: accuracy 74.3 % there, 39.0 % here")
+    lines = told(comparison)
+    assert lines[0].startswith("tuned is worse than TF-IDF: accuracy 39.0% against 74.3%")
     assert lines[1].startswith("tuned is worse than probe") and lines[2].startswith("tuned is better than base")
     assert words.contradicted(comparison)
 
@@ -368,13 +379,13 @@ def test_a_baseline_that_wins_stands_first_the_best_of_them_before_all() -> None
 def test_an_interval_without_zero_that_decides_nothing_has_its_reason_on_the_line() -> None:
     comparison = compare((PASS,), rows([False] * 100), rows([True] * 40 + [False] * 60))
     comparison["baselines"] = [baseline("probe", 0.2, NONE)]
-    (line,) = [line for line in words.headline({**comparison, "rows": BUDGET}) if "probe" in line]
-    assert "not detectably different" in line and line.endswith("the interval leaves out zero, but p = 0.060")
+    (line,) = [line for line in told(comparison) if "probe" in line]
+    assert line.startswith("no detectable difference") and line.endswith("the 95% CI excludes zero, but p = 0.060")
 
 
 def test_base_and_tuned_are_shown_with_the_same_digits() -> None:
     entry = {"share": False, "base": 30.61, "tuned": 0.0}
-    assert [words.format_value(entry, value) for value in (30.61, 0.0)] == ["30.6", "0.0"]
+    assert [format_value(entry, value) for value in (30.61, 0.0)] == ["30.6", "0.0"]
 
 
 def test_forgetting_is_flagged_above_2_percent_and_beyond_noise() -> None:

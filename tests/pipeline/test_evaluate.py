@@ -121,7 +121,7 @@ def test_a_torn_line_is_computed_again(trained: Path, slow_recipe: Path, whole: 
     journal.write_bytes(journal.read_bytes()[:-7])
     process = start(trained, slow_recipe)
     process.join(60)
-    assert "are not whole and were removed" in (trained.parent / "out.txt").read_text()
+    assert "are damaged and were removed" in (trained.parent / "out.txt").read_text()
     assert digests(trained / "evaluate") == whole
 
 
@@ -143,7 +143,9 @@ def test_an_interrupted_evaluation_is_not_continued_with_another_adapter(trained
     save_file({name: 2 * tensor for name, tensor in load_file(path).items()}, path)
     process = start(trained, slow_recipe)
     process.join(60)
-    assert process.exitcode == 2 and "is not what training has saved there" in (trained.parent / "out.txt").read_text()
+    assert (
+        process.exitcode == 2 and "is not what its stage has written there" in (trained.parent / "out.txt").read_text()
+    )
 
 
 # The user's own prompts
@@ -223,7 +225,8 @@ def test_likelihoods_that_are_no_numbers_end_the_evaluation_in_words(
     broken = tmp_path / "broken"
     shutil.copytree(workshop / "toy-0", broken)
     tensors = load_file(broken / "model.safetensors")
-    tensors["model.norm.weight"] = tensors["model.norm.weight"] * float("nan")
+    for name, factor in (("model.norm.weight", 1e38), ("lm_head.weight", 1e5)):  # numbers, whose products are none
+        tensors[name] = tensors[name] * factor
     save_file(tensors, broken / "model.safetensors", {"format": "pt"})
     adapter = shutil.copytree(finished / "train" / "adapter", tmp_path / "adapter")
     (adapter / "tailora.json").unlink()
@@ -487,20 +490,6 @@ def test_keys_without_effect_on_other_rows_are_refused_and_prompts_are_asked_whe
     assert recipe_on(asked, "rows.jsonl").evaluate.prompts == []
     words = ['evaluate.prompts=["Hello"]', "model.max_length=64", "train.path=padded", "name=other"]
     assert recipe_on(asked, "rows.jsonl", None, words).evaluate.prompts == ["Hello"]
-
-
-def test_an_adapter_that_was_changed_after_training_is_refused(
-    finished: Path, make_recipe: Callable[..., Recipe], tmp_path: Path
-) -> None:
-    folder = Path(shutil.copytree(finished, tmp_path / finished.name))
-    shutil.rmtree(folder / "evaluate")
-    shutil.rmtree(folder / "report", ignore_errors=True)
-    weights = folder / "train/adapter/adapter_model.safetensors"
-    flipped = bytearray(weights.read_bytes())
-    flipped[-9] ^= 1
-    weights.write_bytes(flipped)
-    with pytest.raises(RunError, match="is not what training has saved there"):
-        evaluate(make_recipe(), tmp_path)
 
 
 def test_a_base_that_lacks_a_weight_is_refused_and_not_completed(tmp_path: Path) -> None:
