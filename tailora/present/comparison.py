@@ -54,6 +54,11 @@ def headline(comparison: Row) -> list[str]:
     return [*map(_against_baseline, _losing(comparison)), verdict_line(comparison)]
 
 
+def sentences(comparison: Row) -> list[str]:
+    """Return all that is said of a comparison: the verdict, then what to act on, then what helps to judge it."""
+    return [*headline(comparison), *warnings(comparison), *notes(comparison)]
+
+
 def warnings(comparison: Row) -> list[str]:
     """Return what a reader should act on or know before using the result, the most serious first."""
     lines = [*_idle(comparison), *_failing_references(comparison)]

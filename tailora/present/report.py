@@ -19,10 +19,8 @@ from tailora.present.comparison import (
     caution_text,
     comparison_cells,
     contradicted,
-    headline,
-    notes,
     primary_entry,
-    warnings,
+    sentences,
 )
 from tailora.present.data import budget_line, budget_warnings, card_table
 from tailora.present.format import format_effect, format_value
@@ -38,8 +36,7 @@ def tell(run: Run, folder: Path) -> dict[str, Any]:
     """Return everything that the templates show."""
     comparison = files.read_json(run.folder / "evaluate" / "comparison.json")
     entries = comparison["metrics"] + comparison["forgetting"]
-    verdict, *know = headline(comparison)
-    know += warnings(comparison) + notes(comparison)
+    verdict, *know = sentences(comparison)
     record, trained = files.read_json(run.folder / "run.json"), run.facts("train")
     return {
         "name": run.recipe.name,

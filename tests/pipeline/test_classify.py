@@ -23,7 +23,7 @@ from tailora.errors import DataError, ModelError, RecipeError, RunError
 from tailora.pipeline import evaluate, prepare, run, train
 from tailora.pipeline.outside import evaluate_adapter, evaluate_on, recipe_of_adapter, recipe_on
 from tailora.pipeline.prepare import count_tokens, seen_by_model
-from tailora.present.comparison import headline
+from tailora.present.comparison import sentences
 from tailora.present.data import other_rows_lines
 from tailora.present.training import training_lines
 from tailora.recipe import Recipe, describe_recipe
@@ -147,7 +147,7 @@ def test_what_the_model_sees_can_be_shown(make: MakeRecipe, trained: Path) -> No
     pieces, line = seen_by_model(make(), 0, trained.parent)
     assert pieces == [(row["prompt"][0]["content"], False), (f" → {row['answer']}", True)]
     assert row["id"] in line
-    assert "from which labels are learned" in count_tokens(make(), trained.parent)[0]
+    assert "54 rows" in (line := count_tokens(make(), trained.parent)[0]) and "masked" not in line
 
 
 def test_an_adapter_does_not_meet_classes_in_another_order(make: MakeRecipe, trained: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_run_leaves_the_files_of_every_variant_and_baseline(finished: Path) ->
             assert (finished / f"report/figures/{name}.{kind}").stat().st_size > 0
     for page in ("report.html", "report.md"):
         text = (finished / "report" / page).read_text("utf-8")
-        assert "stands for" in text and "TF-IDF" in text and "Most confident mistakes" in text
+        assert "chance" in text and "TF-IDF" in text and "Most confident mistakes" in text
         assert "chrF" not in text and "Generated programs" not in text
 
 
@@ -225,9 +225,9 @@ def test_the_majority_says_the_commonest_training_label(finished: Path) -> None:
 
 
 def test_what_a_reader_must_know_is_said(finished: Path) -> None:
-    lines = headline(read(finished / "evaluate/comparison.json"))
+    lines = sentences(read(finished / "evaluate/comparison.json"))
     assert lines[0].startswith("tuned is better than base: accuracy")
-    assert "the base has a head that nobody trained: it stands for chance" in lines
+    assert "the base model's head is untrained, so it scores at chance level" in lines
     for name in ("the majority class", "TF-IDF", "a linear probe"):
         assert any(name in line and "accuracy" in line for line in lines), name
 
@@ -322,8 +322,8 @@ def test_a_classifier_made_elsewhere_is_compared_with_its_base(course: Path, pla
     right = [label == rows[row["id"]]["answer"] for label, row in zip(expected, predictions, strict=True)]
     assert accuracy["tuned"] == pytest.approx(sum(right) / len(right))
     assert comparison["baselines"] == [] and comparison["clean"]["rows"] is None
-    assert f"labels in the order of the adapter: {', '.join(WORDS)}" in other_rows_lines(done.folder)
-    assert headline(comparison)
+    assert f"labels, in the adapter's order: {', '.join(WORDS)}" in other_rows_lines(done.folder)
+    assert sentences(comparison)
 
 
 def test_labels_of_an_adapter_that_names_none_are_numbers_or_must_be_listed(

@@ -78,8 +78,7 @@ def test_20_points_at_200_rows_are_found_in_either_direction(shift: float, verdi
 
 def told(comparison: Any) -> list[str]:
     """Return every sentence on a comparison."""
-    whole = {"rows": BUDGET, **comparison}
-    return [*words.headline(whole), *words.warnings(whole), *words.notes(whole)]
+    return words.sentences({"rows": BUDGET, **comparison})
 
 
 BUDGET = {"shortened": 0, "too_long": 0, "suggested": 0, "unknown": 0, "tokens": 1, "not_asked": 0}

@@ -22,7 +22,7 @@ from tailora.errors import DataError, ModelError, RecipeError, RunError
 from tailora.model.load import load_base
 from tailora.pipeline import evaluate
 from tailora.pipeline.outside import evaluate_adapter, evaluate_on, recipe_of_adapter, recipe_on
-from tailora.present.comparison import headline
+from tailora.present.comparison import sentences
 from tailora.present.data import other_rows_lines
 from tailora.recipe import Model as ModelSettings
 from tailora.recipe import Recipe, describe_recipe
@@ -215,7 +215,7 @@ def test_rows_whose_reference_fails_their_own_tests_are_named(
     ]  # fmt: skip
     comparison, _ = evaluate_on(trained, recipe_on(make_recipe(**SHORT), write(tmp_path / "wrong.jsonl", rows)))
     assert sorted(comparison["unsolved"]) == ["row 0", "row 1", "row 3"]
-    (line,) = [line for line in headline(comparison) if "fail the tests of their own row" in line]
+    (line,) = [line for line in sentences(comparison) if "fail their own tests" in line]
     assert "3 rows" in line and "row 3" in line
 
 
@@ -261,11 +261,11 @@ def test_a_runs_adapter_meets_other_rows_and_leaks_are_marked(
     assert run.folder == trained / "evaluate-on" / "my-problems"
     assert not (trained / "evaluate").exists()  # nothing of the run's own evaluation is touched
     assert {row["leaks"] for row in read(run.folder / "evaluate" / "base" / "predictions.jsonl")} == {"same question"}
-    assert any("same question 3" in line for line in other_rows_lines(run.folder))
+    assert any("the prompt 3" in line for line in other_rows_lines(run.folder))
     comparison, run = evaluate_on(trained, recipe_on(make_recipe(**SHORT), write(tmp_path / "mbpp.jsonl", new)))
     assert comparison["primary"] == "pass@1" and comparison["rows"]["rows"] == 4
     assert {row["leaks"] for row in read(run.folder / "evaluate" / "tuned" / "predictions.jsonl")} == {None}
-    assert any("shared with the training rows: nothing" in line for line in other_rows_lines(run.folder))
+    assert any("contamination" in line and line.endswith(": none") for line in other_rows_lines(run.folder))
     assert any("the layout of MBPP" in line and line.endswith("4 rows") for line in other_rows_lines(run.folder))
     assert digests(finished / "evaluate") == before
 
@@ -350,9 +350,9 @@ def test_an_adapter_of_peft_is_compared_with_its_base_without_a_run(
     assert asked.model.base == str(workshop / "toy-0") and asked.name == "foreign-on-rows"
     comparison, run = evaluate_adapter(asked, foreign, tmp_path / "runs")
     assert run.folder == tmp_path / "runs" / "foreign-on-rows" and comparison["rows"]["rows"] == 12
-    assert any("are not known" in line for line in other_rows_lines(run.folder))
+    assert any("are unknown" in line for line in other_rows_lines(run.folder))
     assert comparison["clean"] == {"rows": None, "of": 12}  # nobody has looked, so none is called clean
-    assert not any("are clean" in line for line in headline(comparison))
+    assert not any("are clean" in line for line in sentences(comparison))
     base, other = (AutoModelForCausalLM.from_pretrained(workshop / "toy-0", dtype=torch.float32) for _ in range(2))
     models = {"base": base.eval(), "tuned": PeftModel.from_pretrained(other, foreign).eval()}
     test = {row["id"]: row for row in read(run.folder / "prepare" / "test.jsonl")}
@@ -460,8 +460,8 @@ def test_the_command_line_shows_what_was_found_and_where_it_lies(trained: Path, 
         return " ".join(output.read_text().split())
 
     found = said(str(trained), "--on", rows, "model.max_length=192")
-    assert "12 rows read = 12 kept + 0 dropped" in found and "bits per byte" in found
-    assert f"answers, scores and comparison are in {trained / 'evaluate-on' / 'rows' / 'evaluate'}" in found
+    assert "12 rows read: 12 kept, 0 dropped" in found and "bits per byte" in found
+    assert f"answers, scores and comparison: {trained / 'evaluate-on' / 'rows' / 'evaluate'}" in found
     found = said(
         "--adapter",
         str(foreign),

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tailora.errors import DataError, RecipeError, RunError
 from tailora.pipeline.outside import evaluate_adapter, evaluate_on, recipe_of_adapter, recipe_on
-from tailora.present.comparison import headline
+from tailora.present.comparison import sentences
 from tailora.present.data import other_rows_lines
 from tailora.recipe import Recipe, describe_recipe
 from tests.rows import read, write
@@ -180,7 +180,7 @@ def test_questions_of_the_training_rows_are_marked_and_clean_ones_compared_apart
     leaks = {row["id"]: row["leaks"] for row in read(folder / "tuned" / "predictions.jsonl")}
     assert all(leaks[f"pick/{number}"] for number in range(4))
     assert 0 < comparison["clean"]["rows"] < comparison["clean"]["of"] == 48
-    lines = headline(comparison)
+    lines = sentences(comparison)
     assert any("lm-evaluation-harness 0.4" in line for line in lines)
 
 
@@ -194,7 +194,7 @@ def test_an_adapter_needs_no_run_and_rows_may_be_a_sample(
     comparison, run = evaluate_adapter(asked, trained / "train" / "adapter", tmp_path)
     assert comparison["primary"] == "pick acc_norm" and comparison["clean"]["rows"] is None
     assert {(entry["metric"].split()[0], entry["n"]) for entry in comparison["metrics"]} == {("pick", 5), ("weigh", 12)}
-    assert any("17 rows read = 17 kept" in line for line in other_rows_lines(run.folder))
+    assert any("17 rows read: 17 kept" in line for line in other_rows_lines(run.folder))
 
 
 def test_requests_that_are_too_long_lose_their_beginning_and_are_counted(
@@ -204,7 +204,7 @@ def test_requests_that_are_too_long_lose_their_beginning_and_are_counted(
     comparison, _ = evaluate_on(trained, recipe_on(recipe, named(tasks, "pick"), "short"))
     counted = comparison["harness"]
     assert 0 < counted["cut"] <= counted["requests"] == 12 * 3
-    assert any("lost their beginning" in line for line in headline(comparison))
+    assert any("lost their beginning" in line for line in sentences(comparison))
 
 
 def test_a_kill_changes_no_number(

@@ -27,7 +27,7 @@ def test_a_plan_leaves_nothing_but_prepared_data_and_counts_as_training_does(
     assert facts["plan"]["steps"] == facts["fitted"]["steps"] == planned.train.steps
     assert facts["plan"]["tokens_an_epoch"] == facts["tokens"]["train"]["tokens"] == planned.train.tokens_an_epoch
     assert {name: facts["weights"][name] for name in ("trainable", "all")} == planned.weights
-    assert any(line.startswith("planned ") for line in training_lines(tmp_path / "toy"))
+    assert any(line.startswith("estimated ") for line in training_lines(tmp_path / "toy"))
     assert plan(asked, tmp_path).train_seconds == 0  # of what is done, nothing is left to do
 
 

@@ -320,7 +320,7 @@ def test_the_users_own_prompts_stand_in_the_report_the_lost_ones_first(
     write(tmp_path / "toy" / "evaluate" / "prompts.jsonl", asked)
     page = report(make_recipe(), tmp_path)
     html = page.read_text("utf-8")
-    assert "1 of 2 prompts say what must be in the answer; 1 of them were lost by tuning" in html
+    assert "1 of 2 prompts have an expected answer; tuning lost 1 of them" in html
     assert html.index("Capital of &lt;France&gt;?") < html.index("Say hello")
     assert "lost by tuning" in (page.parent / "report.md").read_text("utf-8")
 
