@@ -103,7 +103,7 @@ def run_tailora(folder: Path, samples: list[Sample], batch: int, keys: dict[str,
         nats = torch.nn.functional.cross_entropy(class_logits(network, part), labels, reduction="sum")
         return LossSum(nats, len(part))
 
-    return take_steps(model, samples, batch, loss, recipe.Train().micro_tokens, size=len)
+    return take_steps(model, samples, batch, loss, recipe.Train().micro_batch_tokens, size=len)
 
 
 def run_trainer(folder: Path, samples: list[Sample], batch: int, keys: dict[str, Any]) -> list[Step]:

@@ -29,7 +29,7 @@ def measure(shape: str, top: int | None, rows: int, rounds: int) -> dict[str, An
     from tailora.model.losses import choose_path, token_nats
     from tailora.model.prefix import keep_prefix
 
-    model = add_lora(build(shape), recipe.Lora(rank=RANK, top_layers=top), SEED)
+    model = add_lora(build(shape), recipe.Lora(rank=RANK, last_layers=top), SEED)
     freeze_dtype(model, recipe.Model())
     choose_path(model, "fast")
     samples = draw_samples(rows, model.get_input_embeddings().num_embeddings)

@@ -33,7 +33,12 @@ def wait() -> None:
 
 
 def take_steps(
-    model: Any, samples: list[Sample], batch: int, loss: Loss, micro_tokens: int, size: Callable[[list[Sample]], int]
+    model: Any,
+    samples: list[Sample],
+    batch: int,
+    loss: Loss,
+    micro_batch_tokens: int,
+    size: Callable[[list[Sample]], int],
 ) -> list[Step]:
     """Take a step on each `batch` of samples with tailora's engine."""
     import torch
@@ -46,7 +51,7 @@ def take_steps(
     steps = []
     for start in range(0, len(samples), batch):
         rows, began = samples[start : start + batch], time.perf_counter()
-        nats, targets = accumulate(model, rows, loss, micro_tokens)
+        nats, targets = accumulate(model, rows, loss, micro_batch_tokens)
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

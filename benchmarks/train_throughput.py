@@ -55,8 +55,8 @@ SAME_SHAPE = {"smollm2-135m-instruct": "135m", "gemma-3-270m": "gemma-270m"}
 # name → what is said of it, and the settings of its trainer ("tailora": recipe keys).
 CONTENDERS: dict[str, tuple[str, dict[str, Any]]] = {
     "tailora": ("tailora, defaults", {}),
-    "tailora-recompute": ("tailora, train.recompute", {"recompute": True}),
-    "tailora-plain": ("tailora, train.path = plain", {"path": "plain"}),
+    "tailora-recompute": ("tailora, train.gradient_checkpointing", {"gradient_checkpointing": True}),
+    "tailora-plain": ("tailora, train.kernels = plain", {"kernels": "plain"}),
     "trainer": ("Trainer + PEFT, float32", {}),
     "trainer-grouped": (
         "Trainer + PEFT, float32, grouped by length", {"train_sampling_strategy": "group_by_length"},
@@ -135,15 +135,15 @@ def run_tailora(model: Any, samples: list[Sample], batch: int, keys: dict[str, A
     settings = recipe.Train(**keys)
     model = add_lora(model, recipe.Lora(rank=RANK, alpha=ALPHA), SEED)
     freeze_dtype(model, recipe.Model())
-    choose_path(model, settings.path)
-    if settings.recompute:
+    choose_path(model, settings.kernels)
+    if settings.gradient_checkpointing:
         recompute_activations(model)
 
     def loss(network: Any, part: list[Sample]) -> LossSum:
         nats = token_nats(network, part).nats
         return LossSum(nats.sum(), len(nats))
 
-    return take_steps(model, samples, batch, loss, settings.micro_tokens, _tokens)
+    return take_steps(model, samples, batch, loss, settings.micro_batch_tokens, _tokens)
 
 
 def _tokens(rows: list[Sample]) -> int:

@@ -33,8 +33,11 @@ FOREIGN_KEYS = {
     **dict.fromkeys(("target_modules", "lora_target", "lora_target_modules", "lora_target_linear"), "lora.targets"),
     **dict.fromkeys(("use_rslora", "use_dora", "peft_use_dora", "peft_use_rslora", "finetuning_type"), "lora.method"),
     **dict.fromkeys(("init_lora_weights", "pissa_init"), "lora.init"),
-    **dict.fromkeys(("loraplus_lr_ratio", "lora_plus_ratio"), "lora.plus"),
-    "layers_to_transform": "lora.top_layers",
+    **dict.fromkeys(("loraplus_lr_ratio", "lora_plus_lr_ratio", "plus"), "lora.lora_plus_ratio"),
+    **dict.fromkeys(("layers_to_transform", "top_layers"), "lora.last_layers"),
+    "micro_tokens": "train.micro_batch_tokens",
+    "path": "train.kernels",
+    "unseen": "data.holdout",
     "learning_rate": "train.lr",
     **dict.fromkeys(("num_train_epochs", "num_epochs"), "train.epochs"),
     **dict.fromkeys(
@@ -44,10 +47,10 @@ FOREIGN_KEYS = {
         ),
         "train.batch_size",
     ),
-    **dict.fromkeys(("warmup_ratio", "warmup_steps", "warmup"), "train.warm_up"),
+    **dict.fromkeys(("warmup_ratio", "warmup_steps", "warm_up"), "train.warmup"),
     **dict.fromkeys(("lr_scheduler_type", "lr_scheduler"), "train.schedule"),
-    **dict.fromkeys(("max_grad_norm", "gradient_clipping"), "train.clip"),
-    **dict.fromkeys(("gradient_checkpointing", "use_gradient_checkpointing"), "train.recompute"),
+    **dict.fromkeys(("clip", "gradient_clipping"), "train.max_grad_norm"),
+    **dict.fromkeys(("recompute", "use_gradient_checkpointing"), "train.gradient_checkpointing"),
     **dict.fromkeys(("report_to", "wandb_project"), "train.trackers"),
     **dict.fromkeys(("early_stopping_patience",), "train.patience"),
     **dict.fromkeys(("save_steps", "save_strategy"), "train.save_minutes"),
@@ -109,13 +112,13 @@ class Data(Section):
     whichever fits all names; spellings that differ in case or spaces alone are read as one. Found when left out."""
     group: str | None = None
     """Column whose equal values never straddle splits, such as a patient or a source document."""
-    unseen: str | None = None
+    holdout: str | None = None
     """Column of which some values are kept for the test split alone and scored apart, such as a topic; "family" when
     left out and the source has it, "" for none."""
     val: float | str = 0.05
     """Share of rows for validation, or a file of its own."""
     test: float | str = 0.1
-    """Share of rows for the test split, also of `unseen` values kept for it; or a file of its own."""
+    """Share of rows for the test split, also of `holdout` values kept for it; or a file of its own."""
     seed: Seed = 0
     """Seed of the split."""
 
@@ -197,13 +200,13 @@ class Lora(Section):
     alpha: float = Field(default=32.0, gt=0)
     """The update is scaled by alpha / rank. 32 with a tenfold full-tuning rate is the finding of "LoRA Without
     Regret" (Schulman et al., 2025)."""
-    plus: float | None = Field(default=None, ge=1)
+    lora_plus_ratio: float | None = Field(default=None, ge=1)
     """Train B at this many times the rate of A (LoRA+ proposes 16); at the same rate when left out."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout on the input of each adapter while training."""
     targets: Literal["all-linear"] | list[str] = "all-linear"
     """Modules that get an adapter: "all-linear" (all but the output head) or a list of module names."""
-    top_layers: int | None = Field(default=None, ge=1)
+    last_layers: int | None = Field(default=None, ge=1)
     """Adapt only this many of the last layers. What the layers below give is then computed once a row and kept, where
     the model allows it; all layers when left out."""
 
@@ -237,12 +240,12 @@ class Train(Section):
     """Highest learning rate, or "auto": chosen by a short range test before training, not tuned."""
     batch_size: int = Field(default=16, ge=1)
     """Rows in one optimizer step."""
-    micro_tokens: int = Field(default=1024, ge=1)
+    micro_batch_tokens: int = Field(default=1024, ge=1)
     """Most tokens, padding included, in one forward pass. Changes memory and speed, not the result."""
-    path: Literal["auto", "fast", "plain"] = "auto"
+    kernels: Literal["auto", "fast", "plain"] = "auto"
     """How losses are computed: "fast" packs rows without padding and fuses the LoRA layers, "plain" is transformers and
     PEFT as they are; "auto" is fast where both agree on a few rows. Changes memory and speed, not the result."""
-    recompute: bool = False
+    gradient_checkpointing: bool = False
     """Compute the activations of each layer again on the way back instead of keeping them. Changes memory (less) and
     speed (a quarter less), not the result."""
     memory_mb: int | None = Field(default=None, ge=1)
@@ -254,14 +257,14 @@ class Train(Section):
     shard: bool = False
     """Split the frozen base over the processes instead of keeping it whole in each. Changes memory (less) and speed
     (less), not the result."""
-    warm_up: float = Field(default=0.05, ge=0, lt=1)
+    warmup: float = Field(default=0.05, ge=0, lt=1)
     """Share of the steps in which the rate rises linearly, before `schedule` takes over."""
     schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
     """How the rate goes on after warm-up: half a cosine or a line down to zero, no change, or no change until a last
     fifth of falling ("wsd": warm-up, stable, decay)."""
     weight_decay: float = Field(default=0.0, ge=0)
     """AdamW's decoupled weight decay."""
-    clip: float = Field(default=1.0, gt=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
     """Largest gradient norm; longer gradients are scaled down to it."""
     seed: Seed = 0
     """Seed of the adapter's first weights, the order of rows and dropout."""
@@ -385,13 +388,14 @@ class Recipe(Section):
             and lora.method not in ("lora", "rslora"),
             f'lora.init = "{lora.init}" cannot change a 4-bit base; leave model.quantize out': starts_in_base
             and four_bit,
-            'lora.plus goes with the methods "lora", "rslora" and "dora" only': lora.plus is not None
+            'lora.lora_plus_ratio goes with the methods "lora", "rslora" and "dora" only': lora.lora_plus_ratio
+            is not None
             and lora.method in ("adalora", "full"),
-            'lora.method = "full" trains all layers; leave lora.top_layers out': full and lora.top_layers is not None,
+            'lora.method = "full" trains all layers; leave lora.last_layers out': full and lora.last_layers is not None,
             'lora.method = "full" trains all weights; leave lora.targets out': full and lora.targets != "all-linear",
             'lora.method = "full" cannot train a 4-bit base; leave model.quantize out': full and four_bit,
             'train.shard splits frozen layers in floating point: leave lora.method = "full", model.quantize and '
-            "lora.top_layers out": self.train.shard and (full or four_bit or lora.top_layers is not None),
+            "lora.last_layers out": self.train.shard and (full or four_bit or lora.last_layers is not None),
         }
         found = [problem for problem, is_wrong in checks.items() if is_wrong]
         if found:

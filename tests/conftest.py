@@ -35,7 +35,7 @@ def recipe_values() -> st.SearchStrategy[dict[str, Any]]:
             "alpha": positive,
             "targets": st.just("all-linear") | st.lists(_ANY_TEXT, min_size=1),
         },
-        "train": {"lr": positive, "warm_up": st.floats(0, 0.99), "seed": st.integers(-(2**63), 2**63 - 1)},
+        "train": {"lr": positive, "warmup": st.floats(0, 0.99), "seed": st.integers(-(2**63), 2**63 - 1)},
         "evaluate": {"rows": st.integers(2), "test_seconds": positive},
     }
     data = {

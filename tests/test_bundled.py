@@ -72,7 +72,7 @@ def test_a_short_training_on_the_bundled_questions_beats_the_base(tmp_path: Path
             "name": "short",
             "data": {"source": str(source), "test": 0.15},
             "lora": {"rank": 16},
-            "train": {"epochs": 2, "lr": 5e-3, "batch_size": 16, "micro_tokens": 1024},
+            "train": {"epochs": 2, "lr": 5e-3, "batch_size": 16, "micro_batch_tokens": 1024},
             "evaluate": {"max_new_tokens": 32, "rows": 32},
         }
     )

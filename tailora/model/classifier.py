@@ -202,7 +202,7 @@ def choose_classifier_path(model: Any, wish: Literal["auto", "fast", "plain"]) -
             "base model."
         )
     if wish == "plain":
-        model.tailora_path = Path("plain", 'train.path = "plain"', pads=True)
+        model.tailora_path = Path("plain", 'train.kernels = "plain"', pads=True)
         return model.tailora_path  # type: ignore[no-any-return]
     fuse_lora(model)
     model.tailora_path = Path("fast", unfused(model), pads=True)

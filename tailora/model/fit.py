@@ -66,7 +66,7 @@ class Fitted:
 class Position:
     """Where training stands between two steps: with the tensors of `_Training`, all that decides how it goes on."""
 
-    micro_tokens: int
+    micro_batch_tokens: int
     epoch: int = 0
     """The epoch at work. Epoch 0 has no steps; its validation is that of the untrained model."""
     taken: int = 0
@@ -125,7 +125,7 @@ def fit(  # noqa: PLR0913  (what a training needs, and what its user is told by)
         while here.epoch <= settings.epochs and not training.is_stale():
             batches = list(epoch_batches(len(train), settings.batch_size, settings.seed, here.epoch))
             for rows in batches[here.taken :] if here.epoch else ():
-                scale = rate(settings.schedule, here.step, training.steps, settings.warm_up)
+                scale = rate(settings.schedule, here.step, training.steps, settings.warmup)
                 note = training.take_step([train[row] for row in rows], rows, scale)
                 training.refuse_bad_steps(train, ids)
                 training.save_if_due(last=here.taken == len(batches))
@@ -156,7 +156,7 @@ class _Training:
         self.weights, self.optimizer = optimised(model, settings)
         set_rate(self.optimizer, self.lr)
         self.best = copied(self.weights)
-        self.position = Position(settings.micro_tokens)
+        self.position = Position(settings.micro_batch_tokens)
         self.stop: Callable[[], int | None] = lambda: None
         self.devices = Devices.here()
         self.tried_bytes = math.inf
@@ -188,7 +188,7 @@ class _Training:
     def _largest_pass(self, train: Sequence[Sample]) -> list[Sample]:
         """Return the rows of the largest pass that a step can hold."""
         longest = _longest(train, self.settings.batch_size)
-        passes = micro_batches(self.model, longest, self.position.micro_tokens)
+        passes = micro_batches(self.model, longest, self.position.micro_batch_tokens)
         return max(passes, key=count_tokens)
 
     def _foreseen(self, rows: list[Sample], measured: list[Held]) -> int:
@@ -273,7 +273,7 @@ class _Training:
         self.model.train()
         nats, targets = self._accumulate(samples)
         self.ranks.penalise()
-        norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), self.settings.clip).item()
+        norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), self.settings.max_grad_norm).item()
         finite = math.isfinite(nats) and math.isfinite(norm)
         here.step, here.taken = here.step + 1, here.taken + 1
         here.tokens += count_tokens(samples)
@@ -448,13 +448,13 @@ class _Training:
         return nats / targets
 
     def _within_memory(self, samples: Sequence[Sample], work: Callable[[int], T]) -> T:
-        """Do `work` with `train.micro_tokens`, halved as often as memory runs out; the batch stays whole."""
+        """Do `work` with `train.micro_batch_tokens`, halved as often as memory runs out; the batch stays whole."""
         import torch
 
         while True:
             done = None
             try:
-                done = work(self.position.micro_tokens)
+                done = work(self.position.micro_batch_tokens)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -469,18 +469,20 @@ class _Training:
             self._halve(samples)
 
     def _too_long(self, samples: Sequence[Sample]) -> RunError:
-        smaller = "train.micro_tokens, " if is_sharded(self.model) else ""
+        smaller = "train.micro_batch_tokens, " if is_sharded(self.model) else ""
         return RunError(
             f"a row of {len(_longest(samples, 1)[0].tokens):,} tokens does not fit into memory. "
             f"Lower {smaller}model.max_length or lora.rank, or choose a smaller base model."
         )
 
     def _halve(self, samples: Sequence[Sample]) -> None:
-        now = self.position.micro_tokens
+        now = self.position.micro_batch_tokens
         if all(len(batch) == 1 for batch in micro_batches(self.model, samples, now)):
             raise self._too_long(samples)
-        self.position.micro_tokens = now // 2
-        self.stage.say(f"out of memory: train.micro_tokens {now:,} → {now // 2:,}; optimizer steps hold the same rows")
+        self.position.micro_batch_tokens = now // 2
+        self.stage.say(
+            f"out of memory: train.micro_batch_tokens {now:,} → {now // 2:,}; optimizer steps hold the same rows"
+        )
 
 
 def optimised(model: Any, settings: recipe.Train) -> tuple[dict[str, Any], Any]:
@@ -502,7 +504,7 @@ def set_rate(optimizer: Any, rate: float) -> None:
 
 
 def accumulate(
-    model: Any, samples: Sequence[Sample], loss: Loss, micro_tokens: int, devices: Devices | None = None
+    model: Any, samples: Sequence[Sample], loss: Loss, micro_batch_tokens: int, devices: Devices | None = None
 ) -> tuple[float, int]:
     """Add to the gradient of the mean loss per target token over `samples` what the part of this process adds.
 
@@ -510,16 +512,16 @@ def accumulate(
     """
     targets = sum(sample.targets for sample in samples)
     total = 0.0
-    for batch, idle in _passes(model, samples, micro_tokens, devices or Devices()):
+    for batch, idle in _passes(model, samples, micro_batch_tokens, devices or Devices()):
         part = loss(model, batch)
         (part.nats * 0 if idle else part.nats / targets).backward()
         total += 0.0 if idle else part.nats.item()
     return total, targets
 
 
-def validate(model: Any, samples: Sequence[Sample], loss: Loss, micro_tokens: int) -> float:
+def validate(model: Any, samples: Sequence[Sample], loss: Loss, micro_batch_tokens: int) -> float:
     """Return the loss over all `samples` in nats per target token."""
-    nats, targets = _loss_sum(_passes(model, samples, micro_tokens, Devices()), model, loss, lambda: None)
+    nats, targets = _loss_sum(_passes(model, samples, micro_batch_tokens, Devices()), model, loss, lambda: None)
     return float(nats / targets)
 
 
@@ -541,12 +543,12 @@ def _loss_sum(passes: Passes, model: Any, loss: Loss, stop: Callable[[], int | N
     return LossSum(nats, targets)
 
 
-def _passes(model: Any, samples: Sequence[Sample], micro_tokens: int, devices: Devices) -> Passes:
+def _passes(model: Any, samples: Sequence[Sample], micro_batch_tokens: int, devices: Devices) -> Passes:
     """Yield the micro-batches of this process, and whether they are idle and must not count.
 
     Processes that share layers have to pass through them equally often: who has done its part passes a row idly.
     """
-    batches = list(micro_batches(model, devices.own(samples), micro_tokens))
+    batches = list(micro_batches(model, devices.own(samples), micro_batch_tokens))
     rounds = devices.highest(len(batches)) if is_sharded(model) else len(batches)
     idle = [samples[0]]
     for batch, _ in itertools.zip_longest(batches, range(rounds)):

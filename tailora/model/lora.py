@@ -126,10 +126,10 @@ def count_weights(model: Any) -> dict[str, int]:
 def rate_groups(model: Any) -> list[tuple[float, dict[str, Any]]]:
     """Return the trained weights in groups, each with the factor on its learning rate.
 
-    One group at 1; with `lora.plus` a second with every B (Hayou et al. 2024, "LoRA+", section 4).
+    One group at 1; with `lora.lora_plus_ratio` a second with every B (Hayou et al. 2024, "LoRA+", section 4).
     """
     weights = trainable(model)
-    plus = getattr(getattr(model, "tailora_lora", None), "plus", None)
+    plus = getattr(getattr(model, "tailora_lora", None), "lora_plus_ratio", None)
     if plus is None:
         return [(1.0, weights)]
     faster = {id(weight) for layer in _layers(model) for weight in layer.lora_B.parameters()}

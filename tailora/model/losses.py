@@ -84,7 +84,7 @@ def choose_path(model: Any, wish: Literal["auto", "fast", "plain"]) -> Path:
         ModelError: when the fast path is asked for by name and does not apply.
     """
     unfuse_lora(model)
-    why = 'train.path = "plain"' if wish == "plain" else _obstacle(model)
+    why = 'train.kernels = "plain"' if wish == "plain" else _obstacle(model)
     if why and wish == "fast":
         raise not_fast(why)
     if why:
@@ -104,7 +104,7 @@ def path_of(model: Any) -> Path:
 
 def not_fast(why: str) -> ModelError:
     """Return the error for a fast path that is asked for by name and does not apply."""
-    return ModelError(f'train.path = "fast" does not apply to this model: {why}. Use "auto" or "plain".')
+    return ModelError(f'train.kernels = "fast" does not apply to this model: {why}. Use "auto" or "plain".')
 
 
 def recompute_activations(model: Any) -> None:

@@ -52,12 +52,12 @@ def find_rate(model: Any, samples: Sequence[Sample], loss: Loss, settings: recip
     rates, losses, mean = [], [], _Mean()
     with progress("range test", STEPS) as advance:
         for rate, rows in zip(_rising(), _rows(len(samples), settings), strict=False):
-            nats, targets = accumulate(model, [samples[row] for row in rows], loss, settings.micro_tokens)
+            nats, targets = accumulate(model, [samples[row] for row in rows], loss, settings.micro_batch_tokens)
             rates.append(rate)
             losses.append(nats / targets)
             if not math.isfinite(losses[-1]) or mean.add(losses[-1]) > _BROKEN * mean.lowest:
                 break
-            torch.nn.utils.clip_grad_norm_(weights.values(), settings.clip)
+            torch.nn.utils.clip_grad_norm_(weights.values(), settings.max_grad_norm)
             set_rate(optimizer, rate)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

@@ -7,13 +7,13 @@ import math
 _COOLDOWN = 0.2
 
 
-def rate(schedule: str, step: int, steps: int, warm_up: float) -> float:
+def rate(schedule: str, step: int, steps: int, warmup: float) -> float:
     """Return the factor on the peak rate at `step` (0 … steps-1): a linear rise, then the shape of `schedule`.
 
-    The rise takes `warm_up` × `steps` steps, rounded up, and reaches 1 at its last step; with `warm_up` 0 the
+    The rise takes `warmup` × `steps` steps, rounded up, and reaches 1 at its last step; with `warmup` 0 the
     first step is at the peak.
     """
-    rising = math.ceil(warm_up * steps)
+    rising = math.ceil(warmup * steps)
     if step < rising:
         return (step + 1) / rising
     done = (step - rising) / max(1, steps - rising)

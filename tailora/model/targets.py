@@ -29,7 +29,7 @@ def target_settings(model: Any, settings: recipe.Lora) -> dict[str, Any]:
 
     Raises:
         ModelError: when no layer has one of the names asked for, none that has it is reached by a text, or there are
-            fewer layers than `top_layers`.
+            fewer layers than `last_layers`.
     """
     from transformers.pytorch_utils import Conv1D
 
@@ -53,8 +53,8 @@ def target_settings(model: Any, settings: recipe.Lora) -> dict[str, Any]:
         "target_modules": names,
         "fan_in_fan_out": any(isinstance(layer, Conv1D) for layer in layers.values()),
     }
-    if settings.top_layers is not None:
-        found |= _top_settings(model, settings.top_layers)
+    if settings.last_layers is not None:
+        found |= _top_settings(model, settings.last_layers)
     return found
 
 
@@ -170,10 +170,10 @@ def layer_stack(model: Any) -> Stack | None:
 def _top_settings(model: Any, count: int) -> dict[str, Any]:
     stack = layer_stack(model)
     if stack is None:
-        raise ModelError("lora.top_layers: this model has no one list of layers; leave the key out.")
+        raise ModelError("lora.last_layers: this model has no one list of layers; leave the key out.")
     total = len(stack.layers)
     if count > total:
-        raise ModelError(f"lora.top_layers = {count}: the model has {total} layers; give at most {total}.")
+        raise ModelError(f"lora.last_layers = {count}: the model has {total} layers; give at most {total}.")
     return {
         "layers_to_transform": list(range(total - count, total)),
         "layers_pattern": stack.name.rpartition(".")[2],

@@ -80,16 +80,18 @@ def _remedies(
     whole, longest = count_tokens(rows), max(len(sample.tokens) for sample in rows)
     resident = measured[0].peak_bytes
     grows = needed(whole, measured, kernel_bytes(model)) - resident
-    saves = 0 if settings.recompute or is_sharded(model) else grows - _with_recompute(model, loss, rows, grows)
+    saves = (
+        0 if settings.gradient_checkpointing or is_sharded(model) else grows - _with_recompute(model, loss, rows, grows)
+    )
     halves = [whole // 2**times for times in range(1, 20) if whole // 2**times >= longest]
     frozen = sum(
         w.numel() * w.element_size() for w in model.parameters() if not w.requires_grad and w.element_size() == 4
     )
-    found = [(f"train.micro_tokens={tokens}", resident + round(grows * tokens / whole)) for tokens in halves]
+    found = [(f"train.micro_batch_tokens={tokens}", resident + round(grows * tokens / whole)) for tokens in halves]
     if saves > 0:
-        found.append(("train.recompute=true", resident + grows - saves))
+        found.append(("train.gradient_checkpointing=true", resident + grows - saves))
         found += [
-            (f"{keys} train.recompute=true", size - round(saves * (size - resident) / grows))
+            (f"{keys} train.gradient_checkpointing=true", size - round(saves * (size - resident) / grows))
             for keys, size in found[:-1]
         ]
     if frozen:

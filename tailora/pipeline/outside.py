@@ -32,8 +32,8 @@ _USED = (
     "task",
     "evaluate",
     "model",
-    "train.path",
-    "train.micro_tokens",
+    "train.kernels",
+    "train.micro_batch_tokens",
     "data.labels",
     *(f"data.{column}" for column in _COLUMNS),
 )
@@ -50,7 +50,7 @@ def recipe_on(recipe: Recipe, source: str, name: str | None = None, overrides: S
     """
     asked = _asked(overrides)
     columns = {key: getattr(recipe.data, key) for key in (*_COLUMNS, "labels") if f"data.{key}" in asked}
-    data = Data(source=files.checked_text(source), unseen="", **columns)
+    data = Data(source=files.checked_text(source), holdout="", **columns)
     own = recipe.evaluate.prompts if "evaluate.prompts" in asked else []
     evaluation = recipe.evaluate.model_copy(update={"prompts": own})
     return recipe.model_copy(update={"name": name or _name_of(source), "data": data, "evaluate": evaluation})
@@ -87,7 +87,7 @@ def recipe_of_adapter(
     values = {
         "name": name or _name_of(str(adapter.resolve()), source),
         "task": "classify" if config.get("task_type") == "SEQ_CLS" else "generate",
-        "data": {"source": source, "unseen": ""},
+        "data": {"source": source, "holdout": ""},
         "model": {"base": base},
     }
     return parse_recipe(values, "the command line", overrides)

@@ -87,7 +87,7 @@ def _reading(recipe: Recipe, ready: Ready, samples: list[Sample]) -> float:
 
     if not samples:
         return 0.0
-    batches = sorted(reading_batches(ready.model, samples, recipe.train.micro_tokens), key=count_tokens)
+    batches = sorted(reading_batches(ready.model, samples, recipe.train.micro_batch_tokens), key=count_tokens)
     ready.task.row_losses(ready.model, batches[-1])
     middle, started = batches[len(batches) // 2], time.monotonic()
     ready.task.row_losses(ready.model, middle)

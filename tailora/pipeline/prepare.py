@@ -208,8 +208,8 @@ def _refuse_losses(kept: Kept, source: str) -> None:
 
 def _divided(rows: RowFile, own: dict[str, range], kept: Kept, classes: Classes | None, data: Data) -> Prepared:
     """Compare the rows, deal them into splits, and look for what the splits share all the same."""
-    settings = data.model_copy(update={"group": kept.group, "unseen": kept.unseen})
-    columns = [kept.group, kept.unseen, "domain", "answer" if classes else None]
+    settings = data.model_copy(update={"group": kept.group, "holdout": kept.holdout})
+    columns = [kept.group, kept.holdout, "domain", "answer" if classes else None]
     marks = near.mark(rows, [name for name in columns if name])
     labels = marks.values["answer"] if classes else None
     if labels is not None:  # a label says nothing about which rows belong together, however long it is
@@ -313,7 +313,7 @@ def make_card(prepared: Prepared, sources: Sources, counts: dict[str, dict[str, 
         ],
         "columns": {spell(columns): count for columns, count in kept.columns.most_common()},
         "group": kept.group,
-        "unseen": kept.unseen,
+        "holdout": kept.holdout,
         "rows": {"read": kept.read, "kept": len(rows), "dropped": kept.dropped.total()},
         "dropped": kept.dropped.card(),
         "notices": kept.notices.card(),

@@ -144,12 +144,12 @@ def set_up(run: Run, splits: Splits, stage: Stage) -> Ready:
         note("train", line)
     if recipe.lora.method != "full" and (out := astray(model, recipe.lora.targets)):
         stage.say(f"{out:,} layers named in lora.targets lie where no text comes by: they get no adapter")
-    model, path = _adapted(model, task, recipe, recipe.train.path, samples["train"])
+    model, path = _adapted(model, task, recipe, recipe.train.kernels, samples["train"])
     if recipe.lora.method != "full" and (experts := stacked_experts(model)):
         stage.say(f"{experts:,} weights of experts lie in stacks, which are no linear layers: they get no adapter")
     if path.why:
         stage.say(f"using the {'reference' if path.name == 'plain' else 'fast'} kernels: {path.why}")
-    if recipe.lora.top_layers and recipe.task == "generate":
+    if recipe.lora.last_layers and recipe.task == "generate":
         _keep_prefix(model, [*samples["train"], *samples["val"]], stage)
     stage.facts |= {
         "origin": origin_of(recipe.model.base),
@@ -175,11 +175,11 @@ def _adapted(model: Any, task: Task, recipe: Recipe, wish: Any, samples: list[Sa
     model = add_proved_lora(model, recipe.lora, recipe.train.seed, samples)
     load.freeze_dtype(model, recipe.model)
     with fenced(f"model.base: {recipe.model.base} fails on a few short rows", "Choose another base model"):
-        path = task.choose_path(model, recipe.train.model_copy(update={"path": wish}))
+        path = task.choose_path(model, recipe.train.model_copy(update={"kernels": wish}))
     prove_rows(model, task.row_losses, samples)
     if path.pads:
         load.choose_attention(model, max(len(sample.tokens) for sample in samples))
-    if recipe.train.recompute:
+    if recipe.train.gradient_checkpointing:
         recompute_activations(model)
     return model, path
 

@@ -47,7 +47,7 @@ class Variants:
             _require_finite(part, found)
             return found
 
-        batches = reading_batches(self.model, samples, self.recipe.train.micro_tokens)
+        batches = reading_batches(self.model, samples, self.recipe.train.micro_batch_tokens)
         found = results_by_number(samples, batches, pages.known(part), read)
         return [Reading(*reading) for reading in pages.collect(part, found, len(samples), "weighing")]
 

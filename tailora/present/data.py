@@ -54,7 +54,7 @@ def warnings(card: Row) -> list[str]:
 
 def _columns(card: Row) -> str:
     found = card["columns"]
-    others = ", ".join(f"{key} = {card[key]}" for key in ("group", "unseen") if card[key])
+    others = ", ".join(f"{key} = {card[key]}" for key in ("group", "holdout") if card[key])
     parts = [mapping if len(found) == 1 else f"{mapping} ({rows:,} rows)" for mapping, rows in found.items()]
     return "; ".join(parts) + (f", {others}" if others else "")
 

@@ -74,7 +74,7 @@ class Classify:
         """Choose how results are computed: with fused LoRA layers where that gives the same numbers."""
         from tailora.model.classifier import choose_classifier_path
 
-        return choose_classifier_path(model, settings.path)
+        return choose_classifier_path(model, settings.kernels)
 
     def encode(self, row: Row) -> Sample:
         """Return the tokens of a prepared row and the number of its class."""
@@ -129,7 +129,7 @@ class Classify:
         """Yield what `compute` gives for batches of similar length; those that are `known` as a whole are left out."""
         import torch
 
-        batches = micro_batches(model, samples, self._asked.train.micro_tokens)
+        batches = micro_batches(model, samples, self._asked.train.micro_batch_tokens)
         return results_by_number(samples, batches, known, torch.inference_mode()(compute))
 
     def text_hash(self, row: Row) -> str:

@@ -142,7 +142,7 @@ class Generate:
 
     def choose_path(self, model: Any, settings: recipe.Train) -> Path:
         """Choose how losses are computed: packed where that gives the same numbers."""
-        return choose_path(model, settings.path)
+        return choose_path(model, settings.kernels)
 
     def encode(self, row: Row) -> Sample:
         """Return prompt, answer and end token of a prepared row."""

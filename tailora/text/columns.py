@@ -60,7 +60,7 @@ class Carried:
 
     names: dict[str, str]
     group: str | None
-    unseen: str | None
+    holdout: str | None
 
 
 def detect_columns(seen: Iterable[str], data: Data, source: str, labelled: bool = False) -> Columns:
@@ -72,7 +72,7 @@ def detect_columns(seen: Iterable[str], data: Data, source: str, labelled: bool 
     names = list(seen)
     data = _with_label(data, names, source) if labelled else data
     asked = {"prompt": data.prompt, "input": data.input or None, "answer": data.answer}
-    _refuse_missing(asked | {"group": data.group, "unseen": data.unseen or None}, names, source)
+    _refuse_missing(asked | {"group": data.group, "holdout": data.holdout or None}, names, source)
     chats = _among(CHATS, names)
     if len(_among(("chosen", "rejected"), names)) == 2 and data.answer is None:
         raise DataError(_preferences(source, next(iter([*chats, *_among(_PROMPTS, names)]), None)))
@@ -191,10 +191,10 @@ def _preferences(source: str, prompt: str | None) -> str:
 def carried_columns(seen: Iterable[str], data: Data) -> Carried:
     """Return which columns go along with the examples, and under which names."""
     names = list(seen)
-    unseen = _UNSEEN if data.unseen is None and _UNSEEN in names else data.unseen or None
-    wanted = dict.fromkeys([*_ALWAYS_CARRIED, *(name for name in (data.group, unseen) if name)])
+    holdout = _UNSEEN if data.holdout is None and _UNSEEN in names else data.holdout or None
+    wanted = dict.fromkeys([*_ALWAYS_CARRIED, *(name for name in (data.group, holdout) if name)])
     renamed = {name: f"source_{name}" if name in _OURS and name not in _ALWAYS_CARRIED else name for name in wanted}
-    return Carried(renamed, renamed.get(data.group or ""), renamed.get(unseen or ""))
+    return Carried(renamed, renamed.get(data.group or ""), renamed.get(holdout or ""))
 
 
 def nested_lists(row: dict[str, Any]) -> list[str]:

@@ -57,8 +57,8 @@ class Kept:
     notices: Notices = field(default_factory=Notices)
     columns: Counter[Columns] = field(default_factory=Counter)
     group: str | None = None
-    """Name of the column in the examples that `data.group` means; `unseen` likewise."""
-    unseen: str | None = None
+    """Name of the column in the examples that `data.group` means; `holdout` likewise."""
+    holdout: str | None = None
     unusable_tests: int = 0
     seen: set[int] = field(default_factory=set)
     ids: set[int] = field(default_factory=set)
@@ -92,7 +92,7 @@ def to_examples(
         problems.take(error)
         problems.refuse()
         raise
-    kept.group, kept.unseen = carried.group or kept.group, carried.unseen or kept.unseen
+    kept.group, kept.holdout = carried.group or kept.group, carried.holdout or kept.holdout
     for row in itertools.chain(head, rows):
         kept.read += 1
         try:

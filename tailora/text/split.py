@@ -49,7 +49,7 @@ def divide(
 ) -> Division:
     """Split by groups: rows that share a question, nearly or fully, a telling answer or a `data.group` stay together.
 
-    With `data.unseen`, about a `data.test` share of that column's values goes to the test split alone (slice
+    With `data.holdout`, about a `data.test` share of that column's values goes to the test split alone (slice
     "unseen <column>"), and takes along rows of other values that share with it; these and the other test rows are
     "seen <column>". The group of a row is its `cluster`, for intervals. `own` are the numbers of rows that come from
     files of their own: {"test": range(900, 1000)}. What they share with the others is not separated, but leakage.
@@ -57,7 +57,7 @@ def divide(
     has its share of the rows of each label, as far as groups allow, and train has a row of every label.
 
     Raises:
-        DataError: when there are too few rows or groups for the splits, or values of `data.unseen`.
+        DataError: when there are too few rows or groups for the splits, or values of `data.holdout`.
     """
     own = own or {}
     rest = [i for i in range(len(marks)) if not any(i in numbers for numbers in own.values())]
@@ -66,7 +66,7 @@ def divide(
     clusters = _clusters(
         marks, [*groups, *(g for numbers in own.values() for g in group_rows(marks, near, numbers, data))]
     )
-    values = marks.values.get(data.unseen or "", [])
+    values = marks.values.get(data.holdout or "", [])
     unseen = [g for g in groups if any(values[i] in held_back for i in g)] if held_back else []
     usual = [g for g in groups if not any(values[i] in held_back for i in g)] if held_back else groups
     wanted = [name for name in ("test", "val") if name not in own]
@@ -79,7 +79,7 @@ def divide(
             "that do not all share a question or answer are needed."
         )
     parts["test"] += [i for group in unseen for i in group]
-    slices = _slices(values, parts["test"], held_back, train, data) if data.unseen else {}
+    slices = _slices(values, parts["test"], held_back, train, data) if data.holdout else {}
     ordered = {name: sorted(part, key=marks.keys.__getitem__) for name, part in {**parts, "train": train}.items()}
     return Division(ordered["train"], ordered["val"], ordered["test"], clusters, slices)
 
@@ -89,13 +89,13 @@ def _slices(
 ) -> dict[int, str]:
     learned = {values[i] for i in train}
     unseen = {i for i in test if (values[i] in held_back if held_back else values[i] not in learned)}
-    return {i: f"{'unseen' if i in unseen else 'seen'} {data.unseen}" for i in test}
+    return {i: f"{'unseen' if i in unseen else 'seen'} {data.holdout}" for i in test}
 
 
 def group_rows(
     marks: Marks, near: Near, numbers: Sequence[int], data: Data, held_back: Collection[str] = ()
 ) -> list[list[int]]:
-    """Return the connected groups of rows that must not be separated; `held_back` are values of `data.unseen`."""
+    """Return the connected groups of rows that must not be separated; `held_back` are values of `data.holdout`."""
     links = Links(len(marks))
     first: dict[str, int] = {}
     for i in numbers:
@@ -113,9 +113,9 @@ def _shared_keys(marks: Marks, near: Near, i: int, data: Data, held_back: Collec
         keys.append(f"answer:{marks.answers[i]}")
     if data.group is not None:
         keys.append(f"group:{marks.values[data.group][i]}")
-    if data.unseen is not None and marks.values[data.unseen][i] in held_back:
+    if data.holdout is not None and marks.values[data.holdout][i] in held_back:
         # Rows of one unseen value stand or fall together.
-        keys.append(f"unseen:{marks.values[data.unseen][i]}")
+        keys.append(f"unseen:{marks.values[data.holdout][i]}")
     return keys
 
 
@@ -129,12 +129,12 @@ def _clusters(marks: Marks, groups: list[list[int]]) -> list[str]:
 
 
 def _held_back_values(marks: Marks, numbers: Sequence[int], data: Data) -> set[str]:
-    if data.unseen is None:
+    if data.holdout is None:
         return set()
-    values = sorted({marks.values[data.unseen][i] for i in numbers})
+    values = sorted({marks.values[data.holdout][i] for i in numbers})
     if len(values) < 3:
         raise DataError(
-            f'data.unseen = "{data.unseen}" has {len(values)} values; at least 3 are needed to keep some back.'
+            f'data.holdout = "{data.holdout}" has {len(values)} values; at least 3 are needed to keep some back.'
         )
     ranked = sorted(values, key=lambda value: fingerprint(str(data.seed), value))
     assert isinstance(data.test, float)

@@ -25,19 +25,19 @@ def adapted(seed: int = 0) -> Any:
     return add_lora(toy_model(), recipe.Lora(rank=4), seed)
 
 
-def gradients(micro_tokens: int) -> list[torch.Tensor]:
+def gradients(micro_batch_tokens: int) -> list[torch.Tensor]:
     model = adapted()
     for name, weight in trainable(model).items():
         if "lora_B" in name:  # B starts at zero and would hide the gradient of A
             torch.manual_seed(len(name))
             weight.data.normal_(std=0.1)
-    accumulate(model, toy_samples(9), TASK.loss, micro_tokens)
+    accumulate(model, toy_samples(9), TASK.loss, micro_batch_tokens)
     return [weight.grad.clone() for weight in trainable(model).values()]
 
 
-@pytest.mark.parametrize("micro_tokens", [1, 50, 130])
-def test_micro_batching_does_not_change_the_gradient(micro_tokens: int) -> None:
-    for whole, cut in zip(gradients(10_000), gradients(micro_tokens), strict=True):
+@pytest.mark.parametrize("micro_batch_tokens", [1, 50, 130])
+def test_micro_batching_does_not_change_the_gradient(micro_batch_tokens: int) -> None:
+    for whole, cut in zip(gradients(10_000), gradients(micro_batch_tokens), strict=True):
         assert whole.abs().max() > 0
         torch.testing.assert_close(cut, whole, rtol=1e-4, atol=1e-7)
 
@@ -155,7 +155,7 @@ def test_too_many_bad_steps_in_a_row_stop_and_name_step_and_rows(tmp_path: Path,
 def test_weights_that_have_diverged_are_never_kept(tmp_path: Path) -> None:
     model = adapted()
     with pytest.raises(RunError, match=r"after epoch 1: the validation loss is (nan|inf).*train\.lr"):
-        train_toy(tmp_path / "run", model, lr=1e30, batch_size=10, warm_up=0)
+        train_toy(tmp_path / "run", model, lr=1e30, batch_size=10, warmup=0)
     newest_best = max((tmp_path / "run" / "checkpoints").iterdir()) / "best.safetensors"
     assert all(tensor.isfinite().all() for tensor in load_file(newest_best).values())
 
@@ -216,7 +216,10 @@ def fit_again_and_again(folder: Path, loss: Any, **settings: Any) -> tuple[Any, 
 def test_stops_change_neither_the_weights_that_are_kept_nor_when_patience_ends(
     tmp_path: Path, patience: int | None
 ) -> None:
-    asked = {"patience": patience, "micro_tokens": 64}  # so that a step or validation can be interrupted in its middle
+    asked = {
+        "patience": patience,
+        "micro_batch_tokens": 64,
+    }  # so that a step or validation can be interrupted in its middle
     whole, weights, starts = fit_again_and_again(tmp_path / "whole", TASK.loss, **asked)
     assert starts == 1 and 0 < whole.best_epoch < whole.epochs  # so that the best weights outlive a start
     cut, cut_weights, starts = fit_again_and_again(tmp_path / "cut", interrupting(every=17), **asked)
@@ -241,12 +244,12 @@ def test_out_of_memory_halves_the_micro_batch_before_the_first_step_and_not_the_
     for name, loss in (("small", TASK.loss), ("tight", too_much(64))):
         model, stage = adapted(), Stage(tmp_path / name)
         stage.folder.mkdir()
-        chosen = recipe.Train(epochs=2, batch_size=5, lr=1e-2, micro_tokens=64 if name == "small" else 512)
+        chosen = recipe.Train(epochs=2, batch_size=5, lr=1e-2, micro_batch_tokens=64 if name == "small" else 512)
         fit(model, toy_samples(12), toy_samples(4, seed=1), loss, chosen, stage)
         finals.append({name: weight.detach().clone() for name, weight in trainable(model).items()})
         said = stage.facts.get("notes", [])
     assert said == [
-        f"out of memory: train.micro_tokens {now} → {now // 2}; optimizer steps hold the same rows"
+        f"out of memory: train.micro_batch_tokens {now} → {now // 2}; optimizer steps hold the same rows"
         for now in (512, 256, 128)
     ]
     assert all(torch.equal(finals[0][name], finals[1][name]) for name in finals[0])
@@ -273,7 +276,7 @@ def test_a_step_that_runs_out_of_memory_midway_is_taken_again_from_its_beginning
         calls = itertools.count(1)
         folder = tmp_path / str(fails)
         folder.mkdir()
-        fit_poisoned(folder, adapted(), full_in_the_middle, batch_size=6, micro_tokens=100)
+        fit_poisoned(folder, adapted(), full_in_the_middle, batch_size=6, micro_batch_tokens=100)
         logs.append([json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()])
     assert torch.equal(states[4], states[2]) and not torch.equal(states[3], states[2])
     assert [row["split"] for row in logs[0]] == [row["split"] for row in logs[1]]

@@ -70,7 +70,7 @@ def test_a_row_costs_the_same_whatever_stands_beside_it(path: Literal["fast", "p
 
 
 def test_kept_states_of_frozen_layers_are_those_of_a_row_alone(tmp_path: Any) -> None:
-    model, samples = phi3(top_layers=1), rows()
+    model, samples = phi3(last_layers=1), rows()
     expected = [alone(model, sample) for sample in samples]
     choose_path(model, "fast")
     assert keep_prefix(model, samples, tmp_path).why == ""

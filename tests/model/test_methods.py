@@ -35,8 +35,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "pissa": {"init": "pissa"},
     "olora": {"init": "olora"},
     "rslora-pissa": {"method": "rslora", "init": "pissa"},
-    "top": {"top_layers": 1},
-    "plus": {"plus": 16.0},
+    "top": {"last_layers": 1},
+    "plus": {"lora_plus_ratio": 16.0},
     "full": {"method": "full"},
 }
 ADAPTERS = [name for name in METHODS if name != "full"]
@@ -142,10 +142,10 @@ def test_adalora_takes_the_fast_path_which_computes_what_peft_computes() -> None
 
 
 def test_with_plus_the_first_step_of_b_is_that_many_times_the_step_of_a(tmp_path: Path) -> None:
-    model = shaken(adapted("lora", plus=16.0))
+    model = shaken(adapted("lora", lora_plus_ratio=16.0))
     before = {name: weight.detach().clone() for name, weight in trainable(model).items()}
     assert [factor for factor, _ in rate_groups(model)] == [1.0, 16.0]
-    settings = recipe.Train(epochs=1, batch_size=10, lr=1e-4, warm_up=0, schedule="constant")
+    settings = recipe.Train(epochs=1, batch_size=10, lr=1e-4, warmup=0, schedule="constant")
     fit(model, toy_samples(10), toy_samples(4), TASK.loss, settings, Stage(tmp_path))
     for name, weight in trainable(model).items():
         # Adam's first step is its rate times the sign of the gradient (Kingma & Ba 2015, section 2.1).
@@ -190,7 +190,10 @@ def test_adalora_ends_with_ranks_that_differ_and_use_up_the_budget(tmp_path: Pat
 
 
 def test_adalora_is_trained_as_peft_prescribes_step_by_step(tmp_path: Path) -> None:
-    samples, settings = toy_samples(10), {"epochs": 7, "lr": 0.01, "schedule": "constant", "warm_up": 0, "clip": 1e9}
+    samples, settings = (
+        toy_samples(10),
+        {"epochs": 7, "lr": 0.01, "schedule": "constant", "warmup": 0, "max_grad_norm": 1e9},
+    )
     fitted, model, _ = fit_to_the_end("adalora", tmp_path / "run", **settings)
     config = AdaLoraConfig(
         init_r=6, target_r=4, lora_alpha=6 * 6 / 4, total_step=21, tinit=2, tfinal=8, deltaT=1,

@@ -21,7 +21,7 @@ LAYERS = 4
 
 
 def adapted(kind: str = "llama", top: int = 1, **changes: Any) -> Any:
-    model = add_lora(base_model(kind, num_hidden_layers=LAYERS, **changes), recipe.Lora(rank=4, top_layers=top), 0)
+    model = add_lora(base_model(kind, num_hidden_layers=LAYERS, **changes), recipe.Lora(rank=4, last_layers=top), 0)
     for number, weight in enumerate(trainable(model).values()):
         torch.manual_seed(number)
         weight.data.normal_(std=0.1)

@@ -9,9 +9,9 @@ from tailora.model.schedule import rate
 SCHEDULES = ("cosine", "linear", "constant", "wsd")
 
 
-@given(schedule=st.sampled_from(SCHEDULES), steps=st.integers(1, 500), warm_up=st.floats(0, 0.99))
-def test_the_rate_rises_to_its_peak_once_and_then_never_rises(schedule: str, steps: int, warm_up: float) -> None:
-    rates = [rate(schedule, step, steps, warm_up) for step in range(steps)]
+@given(schedule=st.sampled_from(SCHEDULES), steps=st.integers(1, 500), warmup=st.floats(0, 0.99))
+def test_the_rate_rises_to_its_peak_once_and_then_never_rises(schedule: str, steps: int, warmup: float) -> None:
+    rates = [rate(schedule, step, steps, warmup) for step in range(steps)]
     top = rates.index(max(rates))
     assert all(0 < rate <= 1 for rate in rates)
     assert rates[: top + 1] == sorted(rates[: top + 1])

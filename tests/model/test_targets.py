@@ -99,15 +99,15 @@ def test_experts_that_lie_in_one_stack_are_counted_as_left_out() -> None:
 
 
 def test_only_the_top_layers_get_an_adapter_and_plain_peft_understands_the_configuration() -> None:
-    model = add_lora(toy_model(), recipe.Lora(rank=2, top_layers=1), 0)
+    model = add_lora(toy_model(), recipe.Lora(rank=2, last_layers=1), 0)
     assert {name.partition("layers.")[2][0] for name in trainable(model)} == {"1"}
     assert model.peft_config["default"].layers_to_transform == [1]
     assert len(trainable(model)) == 2 * 7
 
 
 def test_more_top_layers_than_there_are_is_refused_with_their_number() -> None:
-    with pytest.raises(ModelError, match=r"top_layers = 3: the model has 2 layers"):
-        add_lora(toy_model(), recipe.Lora(top_layers=3), 0)
+    with pytest.raises(ModelError, match=r"last_layers = 3: the model has 2 layers"):
+        add_lora(toy_model(), recipe.Lora(last_layers=3), 0)
 
 
 # Models that also see: Gemma 3 from 4B on, and others that transformers loads where a language model is asked for.
@@ -158,7 +158,7 @@ def test_the_settings_of_the_text_are_those_that_count() -> None:
     assert longest_input(model.config, recipe.Model(max_length=4096)) == SIZES["max_position_embeddings"]
     stack = layer_stack(model)
     assert stack is not None and stack.name == "model.language_model.layers"
-    model = add_lora(model, recipe.Lora(rank=2, top_layers=1), 0)
+    model = add_lora(model, recipe.Lora(rank=2, last_layers=1), 0)
     assert {name.partition(".layers.")[2][0] for name in trainable(model)} == {"1"}
 
 

@@ -56,7 +56,7 @@ def make_recipe(workshop: Path) -> Callable[..., Recipe]:
     def make(**changes: Any) -> Recipe:
         values: dict[str, Any] = {
             "name": "toy",
-            "data": {"source": str(workshop / "rows.jsonl"), "val": 0.1, "test": 0.2, "unseen": "family"},
+            "data": {"source": str(workshop / "rows.jsonl"), "val": 0.1, "test": 0.2, "holdout": "family"},
             "model": {"base": str(workshop / "toy-0"), "dtype": "float32", "max_length": 256},
             "lora": {"rank": 4},
             "train": {"epochs": 2, "lr": 1e-2, "batch_size": 8},

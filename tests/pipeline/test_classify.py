@@ -133,7 +133,8 @@ def test_the_same_recipe_gives_the_same_adapter(make: MakeRecipe, trained: Path,
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("train.path", "plain"), ("train.micro_tokens", 64), ("train.recompute", True)]
+    ("key", "value"),
+    [("train.kernels", "plain"), ("train.micro_batch_tokens", 64), ("train.gradient_checkpointing", True)],
 )
 def test_keys_of_speed_do_not_change_what_is_learned(key: str, value: Any, make: MakeRecipe, tmp_path: Path) -> None:
     few = {"train.epochs": 2, "train.lr": 1e-3}  # rounding differences grow with every step
@@ -233,7 +234,7 @@ def test_what_a_reader_must_know_is_said(finished: Path) -> None:
 
 
 def test_kills_change_no_number(make: MakeRecipe, tmp_path: Path) -> None:
-    slow = {"train.micro_tokens": 16, "train.epochs": 1}
+    slow = {"train.micro_batch_tokens": 16, "train.epochs": 1}
     whole = train(make(**slow), tmp_path / "whole").folder
     folder = Path(shutil.copytree(whole, tmp_path / "killed" / "texts"))
     evaluate(make(**slow), whole.parent)

@@ -46,7 +46,7 @@ def assert_close(run: Path, alone: Path) -> None:
         torch.testing.assert_close(weights[0][name], weight, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("words", [(), ("train.shard=true", "train.recompute=true")])
+@pytest.mark.parametrize("words", [(), ("train.shard=true", "train.gradient_checkpointing=true")])
 def test_two_processes_train_what_one_trains(bench: Bench, alone: Path, words: tuple[str, ...]) -> None:
     run = bench.new_run("-".join(["two", *(word.partition("=")[0] for word in words)]))
     codes, text = bench.finish_together(run, 2, "train.processes=2", *words)
@@ -60,7 +60,7 @@ def test_two_processes_train_what_one_trains(bench: Bench, alone: Path, words: t
 
 def test_what_three_processes_add_up_does_not_need_a_row_for_each(bench: Bench, alone: Path) -> None:
     run = bench.new_run("three")
-    codes, text = bench.finish_together(run, 3, "train.micro_tokens=16")
+    codes, text = bench.finish_together(run, 3, "train.micro_batch_tokens=16")
     assert codes == [0, 0, 0], text
     assert_close(run, alone)
 

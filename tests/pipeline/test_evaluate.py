@@ -488,7 +488,7 @@ def test_keys_without_effect_on_other_rows_are_refused_and_prompts_are_asked_whe
             recipe_on(recipe, "rows.jsonl", None, [override])
     asked = recipe.model_copy(update={"evaluate": recipe.evaluate.model_copy(update={"prompts": ["Hello"]})})
     assert recipe_on(asked, "rows.jsonl").evaluate.prompts == []
-    words = ['evaluate.prompts=["Hello"]', "model.max_length=64", "train.path=padded", "name=other"]
+    words = ['evaluate.prompts=["Hello"]', "model.max_length=64", "train.kernels=padded", "name=other"]
     assert recipe_on(asked, "rows.jsonl", None, words).evaluate.prompts == ["Hello"]
 
 

@@ -35,7 +35,7 @@ EFFECTS: dict[str, tuple[Any, str, str | None]] = {
     "data.input": ("note", PREPARED, None),
     "data.answer": ("other_answer", PREPARED, None),
     "data.group": ("author", PREPARED, None),
-    "data.unseen": ("author", PREPARED, None),
+    "data.holdout": ("author", PREPARED, None),
     "data.val": (0.3, PREPARED, None),
     "data.test": (0.3, PREPARED, None),
     "data.seed": (1, PREPARED, None),
@@ -48,14 +48,14 @@ EFFECTS: dict[str, tuple[Any, str, str | None]] = {
     "lora.targets": (["q_proj"], ADAPTER, PREPARED),
     "lora.method": ("rslora", ADAPTER, PREPARED),
     "lora.init": ("pissa", ADAPTER, PREPARED),
-    "lora.plus": (16.0, ADAPTER, PREPARED),
-    "lora.top_layers": (1, ADAPTER, PREPARED),
+    "lora.lora_plus_ratio": (16.0, ADAPTER, PREPARED),
+    "lora.last_layers": (1, ADAPTER, PREPARED),
     "train.epochs": (3, ADAPTER, PREPARED),
     "train.lr": (1e-3, ADAPTER, PREPARED),
     "train.batch_size": (5, ADAPTER, PREPARED),
-    "train.warm_up": (0.5, ADAPTER, PREPARED),
+    "train.warmup": (0.5, ADAPTER, PREPARED),
     "train.weight_decay": (0.5, ADAPTER, PREPARED),
-    "train.clip": (1e-9, ADAPTER, PREPARED),
+    "train.max_grad_norm": (1e-9, ADAPTER, PREPARED),
     "train.seed": (1, ADAPTER, PREPARED),
     "train.schedule": ("constant", ADAPTER, PREPARED),
     "evaluate.max_new_tokens": (3, PREDICTED, ADAPTER),
@@ -74,12 +74,12 @@ ELSEWHERE = {
     "train.label_smoothing": "below",
     "model.trust_remote_code": "below",
     "model.quantize": "holds the base in 4 bits, in model/test_quantized",
-    "train.micro_tokens": "below: it must not change the result",
+    "train.micro_batch_tokens": "below: it must not change the result",
     "train.patience": "stops a training, in model/test_fit",
     "train.save_minutes": "decides when checkpoints are made, in model/test_fit; no result depends on it",
     "train.trackers": "sends the log elsewhere, in test_track; no result depends on it",
-    "train.path": "below: it must not change the result",
-    "train.recompute": "below: it must not change the result",
+    "train.kernels": "below: it must not change the result",
+    "train.gradient_checkpointing": "below: it must not change the result",
     "train.memory_mb": "refuses a training that needs more, in model/test_trial; no result depends on it",
     "train.processes": "must be the number that was started, in test_devices",
     "train.shard": "splits the base over processes, in test_devices; it must not change the result",
@@ -123,7 +123,7 @@ def test_micro_tokens_bound_a_forward_pass() -> None:
     assert max(packed) <= 60 < sum(packed)
 
 
-@pytest.mark.parametrize("key, value", [("train.path", "plain"), ("train.recompute", True)])
+@pytest.mark.parametrize("key, value", [("train.kernels", "plain"), ("train.gradient_checkpointing", True)])
 def test_a_key_of_speed_changes_the_way_and_not_the_adapter(
     key: str, value: Any, make_recipe: MakeRecipe, finished: Path, tmp_path: Path
 ) -> None:

@@ -214,7 +214,15 @@ def test_a_kill_changes_no_number(
     recipe.write_text(describe_recipe(make_recipe(**LONG)))
     partial = trained / "evaluate-on" / "killed" / "evaluate.partial" / "journal.jsonl"
 
-    place = ["--runs", str(trained.parent), "--on", named(tasks, *TASKS), "--name", "killed", "train.micro_tokens=256"]
+    place = [
+        "--runs",
+        str(trained.parent),
+        "--on",
+        named(tasks, *TASKS),
+        "--name",
+        "killed",
+        "train.micro_batch_tokens=256",
+    ]
     # Processes of their own, not forks of one server: those share a lock of tqdm, and one that is killed may hold it.
     command = [sys.executable, "-m", "tailora", "evaluate", str(recipe), *place]
     with (tmp_path / "out.txt").open("w") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:

@@ -19,9 +19,9 @@ MakeRecipe = Callable[..., Recipe]
         {"lora.method": "dora"},
         {"lora.method": "adalora", "train.epochs": 4, "train.lr": 3e-2},
         {"lora.method": "full", "train.lr": 1e-3},
-        {"lora.init": "pissa", "lora.plus": 2.0},
+        {"lora.init": "pissa", "lora.lora_plus_ratio": 2.0},
         {"lora.method": "rslora", "lora.init": "olora"},
-        {"lora.top_layers": 1, "train.lr": "auto"},
+        {"lora.last_layers": 1, "train.lr": "auto"},
     ],
     ids=lambda changes: " ".join(f"{key}={value}" for key, value in changes.items()),
 )
@@ -39,7 +39,7 @@ def test_a_method_trains_and_is_compared_with_the_untouched_base(
         assert len(set(facts["ranks"].values())) > 1
     if changes.get("lora.method") == "full":
         assert facts["weights"]["trainable"] == facts["weights"]["all"]
-    if "lora.top_layers" in changes:
+    if "lora.last_layers" in changes:
         assert (
             facts["prefix"]["bytes"] > 0
             and facts["lr"] == read(tmp_path / "toy" / "train" / "rates.json")["test"]["chosen"]

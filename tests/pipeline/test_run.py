@@ -260,7 +260,7 @@ def test_more_than_one_row_in_twenty_unusable_stops_and_repeats_do_not_count(
     rows = [{"prompt": f"question {i}", "completion": f"answer {i}"} for i in range(100)]
 
     def written(chosen: list[dict[str, str]]) -> Recipe:
-        return make_recipe(**{"data.source": write(tmp_path / "rows.jsonl", chosen), "data.unseen": ""})
+        return make_recipe(**{"data.source": write(tmp_path / "rows.jsonl", chosen), "data.holdout": ""})
 
     prepare(written(rows + rows), tmp_path / "doubled")
     assert read(tmp_path / "doubled" / "toy" / "prepare" / "card.json")["rows"]["dropped"] == 100

@@ -93,7 +93,7 @@ def together(batches: Iterator[dict[int, Any]]) -> list[Any]:
 
 
 def test_batches_that_are_known_are_not_computed_again(encoder: Path) -> None:
-    asked = task(encoder, micro_tokens=8)
+    asked = task(encoder, micro_batch_tokens=8)
     model, rows = asked.load(recipe.Model(base=str(encoder))), samples(20)
     whole = list(asked.states(model, rows))
     known = {number for batch in whole[:3] for number in batch} | set(list(whole[3])[:-1])
@@ -102,7 +102,7 @@ def test_batches_that_are_known_are_not_computed_again(encoder: Path) -> None:
 
 
 def test_probabilities_come_in_the_order_of_rows_whatever_the_batches(encoder: Path) -> None:
-    small, large = task(encoder, micro_tokens=8), task(encoder, micro_tokens=4096)
+    small, large = task(encoder, micro_batch_tokens=8), task(encoder, micro_batch_tokens=4096)
     model, rows = small.load(recipe.Model(base=str(encoder))), samples(20)
     found, expected = (together(of.probabilities(model, rows)) for of in (small, large))
     np.testing.assert_allclose(found, expected, atol=1e-5)

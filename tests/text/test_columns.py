@@ -73,7 +73,7 @@ def test_messages_are_used_unless_columns_are_named() -> None:
 
 
 def test_every_named_column_that_is_missing_is_reported_at_once() -> None:
-    wrong = {"prompt": "qestion", "input": "ctx", "answer": "anwser", "group": "patient", "unseen": "tpic"}
+    wrong = {"prompt": "qestion", "input": "ctx", "answer": "anwser", "group": "patient", "holdout": "tpic"}
     found = refusal("question answer topic", **wrong)
     assert len(found) == len(wrong)
     for problem, (key, name) in zip(found, wrong.items(), strict=True):

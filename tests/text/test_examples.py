@@ -80,7 +80,7 @@ def test_texts_are_kept_as_they_are() -> None:
 
 def test_an_example_carries_its_place_its_id_and_the_columns_that_are_used_later() -> None:
     row = {"question": "q", "answer": "a", "id": 7, "topic": "t", "tests": [], "patient": 3, "date": "d", "other": 1}
-    (example,) = examples_of(row, group="patient", unseen="date")
+    (example,) = examples_of(row, group="patient", holdout="date")
     plain = {"id": "7", "where": "rows.jsonl:1", "prompt": [{"role": "user", "content": "q"}], "answer": "a"}
     assert example == {**plain, "topic": "t", "tests": [], "patient": 3, "date": "d"}
 
@@ -93,7 +93,7 @@ def test_rows_without_an_id_get_one_from_their_content() -> None:
 
 
 @pytest.mark.parametrize("column", ["id", "where", "prompt", "answer", "slice", "cluster", "leaks"])
-@pytest.mark.parametrize("key", ["group", "unseen"])
+@pytest.mark.parametrize("key", ["group", "holdout"])
 def test_29_a_column_named_like_a_part_of_an_example_goes_along_under_another_name(column: str, key: str) -> None:
     row = {"prompt": "q", "answer": "a", column: "theirs"} | {"prompt": "q", "answer": "a"}
     (example,), kept = kept_of(row, **{key: column})

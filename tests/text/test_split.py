@@ -28,7 +28,7 @@ def data(**keys: Any) -> Data:
 
 def split(rows: list[Row], settings: Data, own: dict[str, range] | None = None) -> Splits:
     """Divide rows in memory, and return the rows of each split."""
-    marks = mark(rows, [name for name in (settings.group, settings.unseen) if name])
+    marks = mark(rows, [name for name in (settings.group, settings.holdout) if name])
     division = divide(marks, near_groups(rows, marks), settings, own)
     return Splits(*(list(division.rows(name, rows)) for name in Splits._fields))
 
@@ -99,19 +99,19 @@ def by_slice(splits: Splits) -> dict[str, list[Row]]:
 
 @given(SEEDS, st.sampled_from([None, "source"]), st.sampled_from([None, "topic"]))
 def test_no_question_telling_answer_or_group_stands_in_two_splits(
-    seed: int, group: str | None, unseen: str | None
+    seed: int, group: str | None, holdout: str | None
 ) -> None:
-    splits = split(tangled(seed), data(seed=seed, group=group, unseen=unseen, val=0.1, test=0.2))
+    splits = split(tangled(seed), data(seed=seed, group=group, holdout=holdout, val=0.1, test=0.2))
     train, val, test = (set().union(*(traits(row, group) for row in rows)) for rows in splits)
     assert not train & val and not train & test and not val & test
 
 
 @given(SEEDS, st.sampled_from([None, "source"]), st.sampled_from([None, "topic"]))
 def test_every_row_stands_in_exactly_one_split_with_its_columns(
-    seed: int, group: str | None, unseen: str | None
+    seed: int, group: str | None, holdout: str | None
 ) -> None:
     rows = tangled(seed)
-    splits = split(rows, data(group=group, unseen=unseen, val=0.1, test=0.2))
+    splits = split(rows, data(group=group, holdout=holdout, val=0.1, test=0.2))
     joined = [row for part in splits for row in part]
     assert Counter(ids(joined)) == Counter(ids(rows))
     originals = {row["id"]: row for row in rows}
@@ -119,11 +119,11 @@ def test_every_row_stands_in_exactly_one_split_with_its_columns(
 
 
 @given(SEEDS, st.sampled_from([None, "source"]), st.sampled_from([None, "topic"]))
-def test_the_order_of_the_rows_does_not_change_the_split(seed: int, group: str | None, unseen: str | None) -> None:
+def test_the_order_of_the_rows_does_not_change_the_split(seed: int, group: str | None, holdout: str | None) -> None:
     # Rows that are equal in all but their columns would be repeats; to_examples removes them before.
     rows = list({(row["prompt"][0]["content"], row["answer"]): row for row in tangled(seed)}.values())
     shuffled = random.Random(seed).sample(rows, len(rows))
-    settings = data(group=group, unseen=unseen, val=0.1, test=0.2)
+    settings = data(group=group, holdout=holdout, val=0.1, test=0.2)
     assert split(shuffled, settings) == split(rows, settings)
 
 
@@ -180,7 +180,7 @@ def test_clusters_are_the_connected_components(seed: int, group: str | None) -> 
 
 @given(SEEDS, st.sampled_from([None, "source"]))
 def test_unseen_values_stand_in_the_test_split_alone(seed: int, group: str | None) -> None:
-    splits = split(tangled(seed), data(unseen="topic", group=group, seed=seed, val=0.1, test=0.2))
+    splits = split(tangled(seed), data(holdout="topic", group=group, seed=seed, val=0.1, test=0.2))
     held_back = {row["topic"] for row in splits.test if row["slice"] == "unseen topic"}
     learned = {row["topic"] for row in [*splits.train, *splits.val]}
     assert held_back and not held_back & learned
@@ -188,7 +188,7 @@ def test_unseen_values_stand_in_the_test_split_alone(seed: int, group: str | Non
 
 @given(SEEDS)
 def test_the_slice_says_whether_the_value_itself_is_kept_back(seed: int) -> None:
-    splits = split(tangled(seed), data(unseen="topic", seed=seed, val=0.1, test=0.2))
+    splits = split(tangled(seed), data(holdout="topic", seed=seed, val=0.1, test=0.2))
     topics = {name: {row["topic"] for row in rows} for name, rows in by_slice(splits).items()}
     assert set(topics) <= {"seen topic", "unseen topic"}
     assert not topics["seen topic"] & topics["unseen topic"]
@@ -197,7 +197,7 @@ def test_the_slice_says_whether_the_value_itself_is_kept_back(seed: int) -> None
 
 @given(SEEDS)
 def test_test_rows_that_share_anything_or_an_unseen_value_share_their_cluster(seed: int) -> None:
-    test = split(tangled(seed), data(unseen="topic", seed=seed, val=0.1, test=0.2)).test
+    test = split(tangled(seed), data(holdout="topic", seed=seed, val=0.1, test=0.2)).test
     for row in test:
         for other in test:
             same_unseen = row["topic"] == other["topic"] and row["slice"] == other["slice"] == "unseen topic"
@@ -206,7 +206,7 @@ def test_test_rows_that_share_anything_or_an_unseen_value_share_their_cluster(se
 
 
 def test_unrelated_rows_of_one_unseen_value_are_one_cluster_and_others_are_their_own() -> None:
-    slices = by_slice(split(plain(200), data(unseen="topic")))
+    slices = by_slice(split(plain(200), data(holdout="topic")))
     seen, unseen = slices["seen topic"], slices["unseen topic"]
     assert len(unseen) == 20 and len({row["topic"] for row in unseen}) == 2
     assert len({row["cluster"] for row in unseen}) == 2
@@ -219,7 +219,7 @@ def test_without_unseen_no_row_has_a_slice() -> None:
 
 def test_splitting_leaves_its_input_alone() -> None:
     rows = plain(50)
-    split(rows, data(unseen="topic"))
+    split(rows, data(holdout="topic"))
     assert rows == plain(50)
 
 
@@ -243,8 +243,8 @@ def test_ten_unrelated_rows_are_enough() -> None:
 
 def test_fewer_than_three_values_cannot_be_kept_back() -> None:
     rows = [row | {"topic": f"t{i % 2}"} for i, row in enumerate(plain(50))]
-    with pytest.raises(DataError, match=r'data\.unseen = "topic" has 2 values'):
-        split(rows, data(unseen="topic"))
+    with pytest.raises(DataError, match=r'data\.holdout = "topic" has 2 values'):
+        split(rows, data(holdout="topic"))
 
 
 @given(st.text())
@@ -267,7 +267,7 @@ def test_unseen_rows_of_a_test_file_are_those_whose_value_is_not_learned() -> No
     rows = plain(60) + [
         example(60 + i, f"Other {i}", f"{LONG} {i + 60}", topic=("t1", "new")[i % 2]) for i in range(20)
     ]
-    splits = split(rows, data(unseen="topic", test="test.jsonl"), {"test": range(60, 80)})
+    splits = split(rows, data(holdout="topic", test="test.jsonl"), {"test": range(60, 80)})
     assert {(row["topic"], row["slice"]) for row in splits.test} == {("t1", "seen topic"), ("new", "unseen topic")}
 
 
