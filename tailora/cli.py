@@ -473,6 +473,11 @@ def main() -> None:
         for problem in error.problems:
             sys.stderr.write(f"error: {f'process {number}: ' if number else ''}{plain(problem)}\n")
         sys.exit(2)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.stderr.write(f"error: {plain(str(error.filename))}: {error.strerror}\n")
+        sys.exit(2)
     except Stopped as stopped:
         if not number:
             sys.stderr.write(f"{stopped}\n")

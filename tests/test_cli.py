@@ -244,3 +244,9 @@ def test_strict_refuses_what_else_is_only_shown(tailora: Command, workplace: Pat
     assert tailora("prepare", "small.toml").returncode == 0
     done = tailora("prepare", "small.toml", "--strict", "--fresh")
     assert done.returncode == 2 and "data.strict: 40 rows are few" in done.stderr
+
+
+@pytest.mark.parametrize("words", [("new", "NAME.toml"), ("run", "NAME"), ("show", "recipe", "NAME")])
+def test_a_name_that_is_too_long_for_a_file_is_one_paragraph(words: tuple[str, ...], tailora: Command) -> None:
+    done = tailora(*(word.replace("NAME", "x" * 300) for word in words))
+    assert done.returncode == 2 and "Traceback" not in done.stderr and done.stderr.startswith("error: ")

@@ -489,3 +489,15 @@ def test_twenty_threads_fit_into_the_usual_memory_limit():
         "    [thread.start() for thread in threads]\n    [thread.join() for thread in threads]\n    return len(found)"
     )
     assert run_tests(code, [{"input": "f(20)", "expected": 20}], memory_bytes=512 << 20).status == "passed"
+
+
+@pytest.mark.parametrize("within", ["strong", "limits"])
+def test_a_stop_ends_what_runs_and_does_not_wait_for_it(within):
+    endless, hour = "while True: pass", 3600.0  # one that waited would take that long
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_many([(ADD, ONE), (endless, ONE)], workers=2, progress=stop, seconds=hour, within=within)
+    assert run_tests(ADD, ONE, within=within) == Outcome("passed", 1, 1)

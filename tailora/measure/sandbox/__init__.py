@@ -57,9 +57,9 @@ def run_many(
         return [Outcome("not run", 0, len(tests), reason) for _, tests in jobs]
     count = min(workers, len(jobs))
     with ExitStack() as stack:
+        places = [make_place(mode) for _ in range(count)]
         free: SimpleQueue[Place] = SimpleQueue()
-        for _ in range(count):
-            place = make_place(mode)
+        for place in places:
             stack.callback(place.close)
             free.put(place)
 
@@ -73,10 +73,16 @@ def run_many(
         pool = ThreadPoolExecutor(count)
         stack.callback(pool.shutdown, cancel_futures=True)
         futures = [pool.submit(run, job) for job in jobs]
-        for future in as_completed(futures):
-            future.result()  # a defect of ours stops the run here, not after all jobs
-            if progress is not None:
-                progress()
+        try:
+            for future in as_completed(futures):
+                future.result()  # a defect of ours stops the run here, not after all jobs
+                if progress is not None:
+                    progress()
+        except BaseException:  # also when the user stops it: what runs is ended, not waited for
+            pool.shutdown(wait=False, cancel_futures=True)
+            for place in places:
+                place.kill()
+            raise
         return [future.result() for future in futures]
 
 

@@ -49,6 +49,9 @@ class Place(Protocol):
     def run(self, job: dict[str, Any], end: bytes, bounds: Bounds) -> Ended:
         """Run `job` until its `end` record, its own end or a bound; nothing of it is left afterwards."""
 
+    def kill(self) -> None:
+        """End what runs, also from another thread; `run` then returns at once."""
+
     def close(self) -> None:
         """End what serves this place."""
 
@@ -81,6 +84,11 @@ class WarmPlace:
             stopped = "time" if stopped == "closed" else stopped
             exit_code = self._stop()
         return Ended(output, stopped, exit_code)
+
+    def kill(self) -> None:
+        """End what runs, also from another thread; `run` then returns at once."""
+        if (server := self._server) is not None:
+            server.kill()
 
     def close(self) -> None:
         """End the server, and with it what it runs."""
@@ -141,6 +149,7 @@ class ColdPlace:
 
     def __init__(self, prefix: Sequence[str] = ()) -> None:
         self._prefix = prefix
+        self._running: subprocess.Popen[bytes] | None = None
 
     def run(self, job: dict[str, Any], end: bytes, bounds: Bounds) -> Ended:
         """Run `job` in a fresh interpreter, in a temporary folder of its own."""
@@ -154,6 +163,7 @@ class ColdPlace:
                 process = self._start(folder, results, bounds.limits())
             finally:
                 os.close(results)
+            self._running = process
             with process:
                 try:
                     with suppress(BrokenPipeError), process.stdin as stream:  # type: ignore[union-attr]  # it is a pipe
@@ -166,6 +176,12 @@ class ColdPlace:
                     with suppress(ProcessLookupError, PermissionError):
                         os.killpg(process.pid, signal.SIGKILL)
         return Ended(output, stopped, process.returncode)
+
+    def kill(self) -> None:
+        """End what runs, also from another thread; `run` then returns at once."""
+        if (process := self._running) is not None and process.poll() is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """Nothing is kept."""
