@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks import record
 from benchmarks.steps import Step, steps_of, summed, take_steps, trainer_keys
 from tailora import machine
-from tailora.text.prompts import Sample
+from tailora.text.chat import Sample
 
 RESULTS = record.RESULTS / "classify.jsonl"
 RANK, ALPHA, SEED, CLASSES = 8, 16, 0, 4

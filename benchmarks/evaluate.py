@@ -24,7 +24,7 @@ from typing import Any
 from benchmarks import record
 from benchmarks.train_throughput import ALPHA, RANK, SEED, SHAPES, build, draw_samples
 from tailora import machine, recipe
-from tailora.text.prompts import Sample
+from tailora.text.chat import Sample
 
 NEW_TOKENS, BATCH, MICRO_TOKENS, LONGEST = 128, 32, 1024, 1024
 
@@ -131,9 +131,9 @@ def draw_rows(shape: str, count: int, vocabulary: int) -> list[Sample]:
     """Return `count` rows: bundled questions and answers for the bundled model, random tokens for a shape."""
     if shape != "tailora-tiny":
         return draw_samples(count, vocabulary)
+    from tailora.data.read import bundled_data
     from tailora.model.load import load_tokenizer
-    from tailora.text.prompts import Prompts
-    from tailora.text.read import bundled_data
+    from tailora.text.chat import Prompts
 
     prompts = Prompts(load_tokenizer(recipe.Model()))
     lines = bundled_data()["python_qa"].read_text("utf-8").splitlines()

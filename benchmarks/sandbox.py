@@ -19,8 +19,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tailora import machine
-from tailora.measure import sandbox
+from tailora import machine, sandbox
 
 Job = tuple[str, Sequence[sandbox.Test]]
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from tailora import machine
 from tailora.model.fit import Loss, accumulate
-from tailora.text.prompts import Sample
+from tailora.text.chat import Sample
 
 LR = 2e-4
 

@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks import record
 from benchmarks.steps import Step, steps_of, summed, take_steps, trainer_keys, wait
 from tailora import machine
-from tailora.text.prompts import Sample
+from tailora.text.chat import Sample
 
 RANK, ALPHA, SEED = 16, 32, 0
 

@@ -118,11 +118,11 @@ def _open(
 
     Of several processes the first goes on from here; the others help it where the command `trains`, and end.
     """
+    from tailora.data.sources import locate_sources
+    from tailora.data.user_prompts import read_prompts
     from tailora.model.locate import locate_base
-    from tailora.pipeline.prepare import locate_sources
     from tailora.recipe import load_recipe
     from tailora.run import STAGES, Run
-    from tailora.text.fixed import read_prompts
 
     name, overrides, runs = _found(name, overrides or [], runs)
     recipe = load_recipe(name, overrides)
@@ -290,9 +290,9 @@ def new(
     source: Annotated[str, typer.Option(help="The data to learn from.")] = "python_qa",
 ) -> None:
     """Write a commented recipe to start from, with what was seen in the data; every key is there with its default."""
+    from tailora.data.look import look
     from tailora.files import write_text
     from tailora.recipe import describe_recipe, parse_recipe
-    from tailora.text.look import look
 
     if path.exists():
         raise RecipeError(f"{path} exists already; choose another name or remove it.")
@@ -370,7 +370,7 @@ def show_recipe(recipe: RecipeName, overrides: Overrides = None) -> None:
 def show_data(recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFAULT_RUNS) -> None:
     """Show the data card of a recipe and what the base model reads of it, preparing the data first where needed."""
     from tailora.pipeline import prepare
-    from tailora.pipeline.prepare import count_tokens
+    from tailora.pipeline.show import count_tokens
     from tailora.present.data import card_table
 
     run = _open(recipe, overrides, runs, None, ("data",), stages=("prepare",))
@@ -395,7 +395,7 @@ def show_row(
     """Show one training row as the model sees it: the prompt dim, what is learned bright, special tokens visible."""
     from rich.text import Text
 
-    from tailora.pipeline.prepare import seen_by_model
+    from tailora.pipeline.show import seen_by_model
 
     run = _open(recipe, overrides, runs, None, stages=("prepare",))
     pieces, counts = seen_by_model(run.recipe, number, run.folder.parent)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from tailora.model.decode import Decoded, Draw, Limits, batches_of, decode
 from tailora.model.load import padding_id, refuse_unknown_ids
-from tailora.text.prompts import Prompts, Turns
+from tailora.text.chat import Prompts, Turns
 
 
 class Answer(NamedTuple):

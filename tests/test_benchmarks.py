@@ -12,7 +12,7 @@ from benchmarks.train_throughput import RANK, draw_samples, flops_needed
 from tailora import recipe
 from tailora.model.lora import add_lora
 from tailora.model.losses import choose_path, token_nats
-from tailora.text.prompts import Sample
+from tailora.text.chat import Sample
 from tests.toys import toy_model
 
 

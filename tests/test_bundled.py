@@ -8,10 +8,10 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tailora.data.read import bundled_data
 from tailora.model.locate import bundled_models
 from tailora.pipeline import evaluate
 from tailora.recipe import parse_recipe
-from tailora.text.read import bundled_data
 
 TINY = bundled_models()["tailora-tiny"]
 GENERAL = bundled_data()["python_qa"].parents[1] / "general"

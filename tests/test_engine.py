@@ -7,7 +7,7 @@ from transformers import GenerationConfig
 from tailora.engine import Engine
 from tailora.errors import ModelError
 from tailora.model.decode import Limits
-from tailora.text.prompts import Prompts
+from tailora.text.chat import Prompts
 from tests.toys import toy_model, toy_tokenizer
 
 CHATML = (

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from tailora import recipe
+from tailora.data.read import bundled_data, read_general
 from tailora.model import load
 from tailora.model.lora import add_lora
 from tailora.model.losses import choose_path, reading_batches
 from tailora.tasks.generate import Generate, Reading, nats_to_bits
-from tailora.text.prompts import Sample
-from tailora.text.read import bundled_data, read_general
+from tailora.text.chat import Sample
 
 PAIRS = """\
 task: pairs

@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from tailora.text.prompts import Sample
+from tailora.text.chat import Sample
 
 
 def toy_tokenizer() -> PreTrainedTokenizerFast:

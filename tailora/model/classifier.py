@@ -28,7 +28,7 @@ from tailora.model.load import (
 from tailora.model.locate import locate_base
 from tailora.model.lora import fuse_lora, trainable, unfuse_lora, unfused
 from tailora.model.losses import Path, differ, distance, most_apart, not_fast, pad_right, path_of
-from tailora.text.prompts import Sample
+from tailora.text.chat import Sample
 
 
 class Head(NamedTuple):

@@ -15,8 +15,8 @@ from typing import Any
 
 from tailora import machine, recipe
 from tailora.errors import RunError
-from tailora.text.batches import even_parts
-from tailora.text.prompts import Sample
+from tailora.text.batching import even_parts
+from tailora.text.chat import Sample
 
 # The first process may prepare for long while the others wait for it. One that is silent for longer has died.
 _PATIENCE = timedelta(hours=1)

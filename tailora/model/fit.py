@@ -25,8 +25,8 @@ from tailora.model.losses import micro_batches
 from tailora.model.schedule import rate
 from tailora.model.trial import approach, count_tokens, kernel_bytes, refuse
 from tailora.run import Stage, progress, stop_requests
-from tailora.text.batches import epoch_batches
-from tailora.text.prompts import Sample
+from tailora.text.batching import epoch_batches
+from tailora.text.chat import Sample
 
 _MOST_BAD = 3  # steps in a row that are not finite: one may be a freak row, three are not
 _MOST_NAMED = 20

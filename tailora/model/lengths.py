@@ -7,7 +7,7 @@ therefore never in one pass, and decoding reads a row anew when it crosses one.
 from collections.abc import Sequence
 from typing import Any
 
-from tailora.text.prompts import Sample
+from tailora.text.chat import Sample
 
 _LONG_ROPE = ("longrope", "su")  # the second is its name in the first files of Phi-3
 

@@ -16,7 +16,7 @@ from tailora.model.fence import fenced, is_out_of_memory
 from tailora.model.lengths import last_length
 from tailora.model.locate import locate_base
 from tailora.model.quantized import keep_gradients, loading_settings
-from tailora.text.prompts import Sample
+from tailora.text.chat import Sample
 
 _LARGE = 2**25  # numbers of a weight whose two types lie side by side in memory while it is cast
 _SHORT = 256  # tokens; up to here plain attention is faster on a processor

@@ -18,9 +18,9 @@ from tailora.model.lengths import borders, by_side
 from tailora.model.load import count_embeddings, mixed_precision, short_rows, text_backbone, without_adapter
 from tailora.model.lora import fuse_lora, trainable, unfuse_lora, unfused
 from tailora.model.packing import Packed, pack, pack_shared
-from tailora.text.batches import bucketed_batches, packed_batches, padded_batches, shared_batches
-from tailora.text.prompts import Sample
-from tailora.text.stems import LEAST
+from tailora.text.batching import bucketed_batches, packed_batches, padded_batches, shared_batches
+from tailora.text.chat import Sample
+from tailora.text.shared_prefixes import LEAST
 
 # How far losses and gradients of the two paths may lie apart, relative; rounding alone makes 1e-6 and 0.02.
 _MOST_APART = {"float32": 1e-3, "other": 0.1}

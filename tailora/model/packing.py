@@ -4,8 +4,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from tailora.text.prompts import Sample
-from tailora.text.stems import LEAST, alike, inputs
+from tailora.text.chat import Sample
+from tailora.text.shared_prefixes import LEAST, alike, inputs
 
 
 class Branch(NamedTuple):

@@ -17,7 +17,7 @@ from tailora.model.load import text_backbone
 from tailora.model.losses import distance, micro_batches, most_apart, path_of, probe, token_nats
 from tailora.model.packing import pack
 from tailora.model.targets import layer_stack
-from tailora.text.prompts import Sample
+from tailora.text.chat import Sample
 
 _MOST_IN_MEMORY = 4 * 2**30  # bytes; more goes to a file in the run's folder
 _TRIED = 4  # rows on which the way with and the way without kept states are compared

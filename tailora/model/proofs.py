@@ -19,7 +19,7 @@ from tailora.model.lengths import borders, by_side
 from tailora.model.load import quiet_transformers, read_row, without_adapter
 from tailora.model.lora import add_lora, save_adapter, trainable
 from tailora.model.losses import distance, micro_batches, most_apart
-from tailora.text.prompts import Sample
+from tailora.text.chat import Sample
 
 _FEW = 2  # rows of each side of a border
 _MOST_TOKENS = 64  # of a row whose logits are compared: a vocabulary may have a quarter of a million

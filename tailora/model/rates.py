@@ -12,8 +12,8 @@ from tailora import recipe
 from tailora.errors import RunError
 from tailora.model.fit import Loss, accumulate, copied, fill, optimised, set_rate
 from tailora.run import progress
-from tailora.text.batches import epoch_batches
-from tailora.text.prompts import Sample
+from tailora.text.batching import epoch_batches
+from tailora.text.chat import Sample
 
 LOWEST, HIGHEST, STEPS = 1e-6, 1.0, 60  # ten steps a decade
 _SMOOTH = 0.8  # weight of the past in the mean of losses

@@ -10,7 +10,7 @@ from tailora.errors import RunError
 from tailora.model.devices import is_sharded
 from tailora.model.forecast import Held, gib, needed
 from tailora.model.losses import recompute_activations
-from tailora.text.prompts import Sample
+from tailora.text.chat import Sample
 
 _SAVED_BY_NF4 = 0.82  # of float32 weights, embeddings included, which stay as they are
 _KERNELS = 2**27  # bytes of oneDNN's kernels for bfloat16 that a trial of seconds has not made yet

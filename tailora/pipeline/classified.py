@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tailora import files, machine
+from tailora.data.rows import question
 from tailora.errors import RunError
 from tailora.files import Row, RowFile
 from tailora.measure import baselines
@@ -22,8 +23,7 @@ from tailora.model.border import read_origin
 from tailora.pipeline.compare import compare
 from tailora.pipeline.journal import Journal, journal
 from tailora.run import Run, Stage, tell
-from tailora.text.near import question
-from tailora.text.prompts import Sample
+from tailora.text.chat import Sample
 
 # Folder of each baseline, what it is called, and what it is.
 BASELINES = {

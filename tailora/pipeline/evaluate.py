@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tailora import files, machine
+from tailora import files, machine, sandbox
+from tailora.data.read import read_general
+from tailora.data.user_prompts import holds, read_prompts
 from tailora.errors import RecipeError, RunError
 from tailora.files import Row, RowFile, fingerprint
-from tailora.measure import sandbox
 from tailora.pipeline.classified import compare_classifiers
 from tailora.pipeline.compare import compare, compare_general, scores
 from tailora.pipeline.journal import NAME, Journal, journal
@@ -28,10 +29,8 @@ from tailora.pipeline.variants import (
 )
 from tailora.recipe import Recipe
 from tailora.run import RUNS, Run, Stage
-from tailora.text.budget import Fitting
-from tailora.text.fixed import holds, read_prompts
-from tailora.text.prompts import Sample
-from tailora.text.read import read_general
+from tailora.text.chat import Sample
+from tailora.text.length_budget import Fitting
 
 _MOST_LOOKED_AT = 2000  # rows
 

@@ -18,7 +18,7 @@ from tailora.tasks.base import with_primary
 from tailora.tasks.generate import Reading
 from tailora.tasks.harness import Harness
 from tailora.tasks.harness_model import Asked
-from tailora.text.prompts import Sample
+from tailora.text.chat import Sample
 
 
 def compare_on_harness(run: Run, adapter: Path, harness: Harness, stage: Stage) -> Row:

@@ -11,6 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tailora import files
+from tailora.data import near_duplicates as near
+from tailora.data.code_benchmarks import as_programs
+from tailora.data.examples import Kept, spell, to_examples
+from tailora.data.labels import name_classes
+from tailora.data.read import Source, locate_source, read_rows
+from tailora.data.rows import content_key
 from tailora.errors import DataError, RecipeError, RunError
 from tailora.files import Row, RowFile
 from tailora.pipeline.evaluate import compare_variants, read_comparison
@@ -18,11 +24,6 @@ from tailora.recipe import Data, Recipe, parse_recipe
 from tailora.run import RUNS, Run, Stage
 from tailora.tasks import read_labels
 from tailora.tasks.harness import PREFIX, Harness, is_harness, open_harness
-from tailora.text import near
-from tailora.text.examples import Kept, spell, to_examples
-from tailora.text.labels import name_classes
-from tailora.text.programs import as_programs
-from tailora.text.read import Source, locate_source, read_rows
 
 FOLDER = "evaluate-on"
 _MOST_NAMED = 5
@@ -238,7 +239,7 @@ def _questions(harness: Harness) -> tuple[list[Row], Kept]:
 
 def _prepare(source: Row, rows: list[Row], kept: Kept, known: _Known, stage: Stage) -> None:
     """Write the rows, and a card of what was kept, dropped, and shared with the training rows."""
-    rows.sort(key=near.content_key)
+    rows.sort(key=content_key)
     leaks = _mark(rows, known.trained, stage.folder / "rows.jsonl")
     files.write_jsonl(stage.folder / "test.jsonl", rows)
     if known.labels is not None:

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from tailora import machine
+from tailora.data.read import read_general
 from tailora.model.forecast import Forecast, Plan, grown
 from tailora.model.trial import count_tokens, kernel_bytes
 from tailora.pipeline.prepare import prepare
 from tailora.pipeline.train import Ready, set_up
 from tailora.recipe import Recipe
 from tailora.run import RUNS, Run, Stage
-from tailora.text.budget import Fitting
-from tailora.text.prompts import Sample
-from tailora.text.read import read_general
+from tailora.text.chat import Sample
+from tailora.text.length_budget import Fitting
 
 _FEW, _MORE = 4, 20  # tokens of the two answers whose times give that of a token
 

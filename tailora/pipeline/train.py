@@ -6,6 +6,7 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 from tailora import files, machine
+from tailora.data.split import Splits
 from tailora.errors import ModelError, RunError
 from tailora.files import Row
 from tailora.model.devices import Devices, check_launch, dismiss, joined, shard, weights_here
@@ -18,8 +19,7 @@ from tailora.recipe import Recipe
 from tailora.recipe import Train as TrainSettings
 from tailora.run import RUNS, Run, Stage, note, tell, warn
 from tailora.tasks.base import Task
-from tailora.text.prompts import Sample
-from tailora.text.split import Splits
+from tailora.text.chat import Sample
 from tailora.track import check_trackers, trackers
 
 # The splits that decide what training makes of a recipe.

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tailora import machine
+from tailora.data.read import locate_source
 from tailora.errors import RunError
 from tailora.model.border import read_origin
 from tailora.pipeline.journal import Journal
 from tailora.recipe import Evaluate, Recipe
 from tailora.run import Run, Stage, day_of
-from tailora.text.batches import results_by_number
-from tailora.text.prompts import Sample
-from tailora.text.read import locate_source
+from tailora.text.batching import results_by_number
+from tailora.text.chat import Sample
 
 if TYPE_CHECKING:
     from tailora.engine import Answer

@@ -4,12 +4,11 @@ import re
 from pathlib import Path
 
 from tailora import files
+from tailora.data.findings import Finding, findings
 from tailora.errors import some_of
 from tailora.files import Row
-from tailora.present.format import count_rows, shorten_names
+from tailora.present.format import count_rows, format_share, shorten_names
 
-BEYOND = "beyond data.limit"
-"""A reason for dropping rows that the user has asked for."""
 _MOST_UNKNOWN = 0.01
 _MOST_VALUES = 20
 _SHARED = {
@@ -43,13 +42,84 @@ def class_lines(classes: Row | None) -> list[str]:
 
 def warnings(card: Row) -> list[str]:
     """Return what the owner of the data should look at, a line each; under `data.strict` each is an error."""
-    audit = {name: text for name, entry, text in _audit(card["audit"]) if entry["rows"]}
-    return [
-        *(f"dropped, {reason}: {_found(entry)}" for reason, entry in card["dropped"].items() if reason != BEYOND),
-        *(f"{name}: {_found(note)}" for name, note in card["notices"].items()),
-        *card["remarks"],
-        *(f"{name}: {text}" for name, text in audit.items()),
-    ]
+    return [finding_text(finding) for finding in findings(card)]
+
+
+def finding_text(finding: Finding) -> str:
+    """Return a finding as a sentence, with its rows and first places where it has them."""
+    name, about = _name(finding)
+    return f"{name}: {_places(finding, about)}" if finding.places else name
+
+
+def _name(finding: Finding) -> tuple[str, str]:
+    """Return what a finding is, and what is said of its rows."""
+    values = finding.values
+    known = {
+        "repeats": ("duplicate prompts but for case and spaces", "kept in the same split"),
+        "near_questions": ("near-duplicate prompts", "kept in the same split"),
+        "conflicts": ("conflicting answers to one prompt", ""),
+    }
+    match finding.kind:
+        case "dropped":
+            return f"dropped, {values['reason']}", ""
+        case "notice":
+            return values["notice"], ""
+        case "content":
+            return values["content"], ""
+        case "leakage":
+            shared = _SHARED.get(values["kind"], values["kind"])
+            return f"{values['split']} rows that share {shared} with train", f"of {values['of']:,}"
+    return known[finding.kind] if finding.kind in known else (_sentence(finding), "")
+
+
+def _sentence(finding: Finding) -> str:
+    """Return a finding on the rows as a whole."""
+    values, rows = finding.values, f"{finding.rows:,}"
+    match finding.kind:
+        case "few rows":
+            return f"only {rows} rows: with fewer than 100 only large differences can be detected"
+        case "all contaminated":
+            return f"all {rows} test rows overlap with {values['known']}: no clean test row is left"
+        case "unusable tests":
+            form = '{"input": "<expression>", "expected": <value>}'
+            return f"{rows} rows have tests that cannot be used; a test is {form}"
+    return _label_sentence(finding)
+
+
+def _label_sentence(finding: Finding) -> str:
+    """Return a finding on the labels."""
+    values = finding.values
+    match finding.kind:
+        case "label without rows":
+            return f"no row has the label {values['label']!r} of data.labels, so it cannot be learned"
+        case "label spellings":
+            spelled = [" and ".join(f"{label!r} ({n:,})" for label, n in same.items()) for same in values["spellings"]]
+            return f"labels that differ only in case or spaces: {some_of(spelled, 3)}; write them alike"
+        case "labels with one row":
+            return f"only one row each for the labels {_labels(values)}: no split can both learn and test them"
+        case "one label":
+            return f"there is only one label, {values['label']!r}: nothing can be learned from it"
+        case "common label":
+            share, label = format_share(values["share"]), values["label"]
+            return f"{share} of the rows have the label {label!r}: always predicting it is hard to beat"
+        case "labels counted otherwise":
+            return (
+                f"labels count from {values['train']} in train and from {values['other']} in {values['split']}, so one "
+                "number means two classes: write them alike"
+            )
+        case "labels not in train":
+            return f"labels in {values['split']} that train does not have: {_labels(values)}"
+    raise AssertionError(finding.kind)
+
+
+def _labels(values: Row) -> str:
+    return some_of([repr(label) for label in values["labels"]], 3)
+
+
+def _places(finding: Finding, about: str = "") -> str:
+    more = " …" if finding.rows > len(finding.places) else ""
+    places = ", ".join(re.sub(r"[^\s~]*/", "", place) for place in finding.places)  # the folder stands under "source"
+    return f"{count_rows(finding.rows)}{' ' + about if about else ''} ({places}{more})"
 
 
 def _columns(card: Row) -> str:
@@ -61,30 +131,6 @@ def _columns(card: Row) -> str:
 
 def _bracketed(slices: dict[str, int]) -> str:
     return f" ({', '.join(f'{count:,} {name}' for name, count in slices.items())})" if slices else ""
-
-
-def _audit(audit: Row) -> list[tuple[str, Row, str]]:
-    """Return the findings of the audit: a name, what was found, and that as text with count and first places."""
-    together = "kept in the same split"
-    found = [
-        ("duplicate prompts but for case and spaces", audit["repeats"], together),
-        ("near-duplicate prompts", audit["near_questions"], together),
-        ("conflicting answers to one prompt", audit["conflicts"], ""),
-        *((kind, entry, "") for kind, entry in audit["findings"].items()),
-    ]
-    for leak in audit["leakage"]:
-        if leak["rows"]:
-            shared = _SHARED.get(leak["kind"], leak["kind"])
-            found.append((f"{leak['split']} rows that share {shared} with train", leak, f"of {leak['of']:,}"))
-    return [(name, entry, _found(entry, about)) for name, entry, about in found]
-
-
-def _found(found: Row, about: str = "") -> str:
-    if not found["rows"]:
-        return "none"
-    more = " …" if found["rows"] > len(found["places"]) else ""
-    places = ", ".join(re.sub(r"[^\s~]*/", "", place) for place in found["places"])  # the folder stands under "source"
-    return f"{count_rows(found['rows'])}{' ' + about if about else ''} ({places}{more})"
 
 
 def card_table(run: Path) -> list[tuple[str, str]]:
@@ -102,15 +148,13 @@ def card_table(run: Path) -> list[tuple[str, str]]:
         "rows read": f"{card['rows']['read']:,}",
         "rows kept": f"{card['rows']['kept']:,}",
         "rows dropped": f"{card['rows']['dropped']:,}",
-        **{f"  {reason}": _found(entry) for reason, entry in card["dropped"].items()},
+        **{f"  {reason}": f"{entry['rows']:,}" for reason, entry in card["dropped"].items()},
         **{f"{name} rows": f"{count:,}" for name, count in card["splits"].items()},
         **{f"  test, {name}": f"{count:,}" for name, count in card["slices"].items()},
         **_shares("domain", card["domains"]),
         **_shares("label", card["labels"]),
         **spread,
-        **{name: _found(note) for name, note in card["notices"].items()},
-        **{f"remark {number}": remark for number, remark in enumerate(card["remarks"], start=1)},
-        **{name: text for name, _, text in _audit(card["audit"])},
+        **{f"warning {number}": text for number, text in enumerate(warnings(card), start=1)},
         "scripts": ", ".join(f"{script} {count:,}" for script, count in card["audit"]["scripts"].items()),
         "rows with tests": f"{card['rows_with_tests']:,}",
     }

@@ -9,8 +9,8 @@ from tailora.errors import RecipeError, did_you_mean
 from tailora.files import Row
 from tailora.model.fit import LossSum
 from tailora.model.losses import Path
-from tailora.text.budget import Fitting
-from tailora.text.prompts import Sample
+from tailora.text.chat import Sample
+from tailora.text.length_budget import Fitting
 
 
 @dataclass(frozen=True)

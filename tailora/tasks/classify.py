@@ -4,17 +4,17 @@ from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 from tailora import recipe
+from tailora.data.rows import question
 from tailora.errors import RecipeError, did_you_mean
 from tailora.files import Row, fingerprint
 from tailora.measure.classification import f1_counts, macro_f1, weighted_f1
 from tailora.model.fit import LossSum
 from tailora.model.losses import Path, micro_batches
 from tailora.tasks.base import Metric, with_primary
-from tailora.text.batches import results_by_number
-from tailora.text.budget import Fitting
-from tailora.text.near import question
-from tailora.text.prompts import Sample
-from tailora.text.texts import Texts
+from tailora.text.batching import results_by_number
+from tailora.text.chat import Sample
+from tailora.text.label_texts import Texts
+from tailora.text.length_budget import Fitting
 
 
 def _counts(row: Row) -> list[int]:

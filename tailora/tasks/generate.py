@@ -8,18 +8,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tailora import machine, recipe
+from tailora import machine, recipe, sandbox
+from tailora.data.code_benchmarks import STUB, completed
 from tailora.files import Row
-from tailora.measure import metrics, prose, sandbox, syntax
+from tailora.measure import metrics, prose, syntax
 from tailora.model.fit import LossSum
 from tailora.model.load import load_base, longest_input
 from tailora.model.losses import Path, choose_path, token_nats
 from tailora.run import progress
 from tailora.tasks.base import Metric, with_primary
 from tailora.tasks.own import load_own, score_own
-from tailora.text.budget import Fitting, fit_rows
-from tailora.text.programs import STUB, completed
-from tailora.text.prompts import Prompts, Sample
+from tailora.text.chat import Prompts, Sample
+from tailora.text.length_budget import Fitting, fit_rows
 
 # Reference answers count as Python code when at least this share of them is.
 _CODE_SHARE = 0.5

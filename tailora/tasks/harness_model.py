@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from tailora.errors import DataError, RunError
 from tailora.model.decode import Limits
 from tailora.tasks.generate import Reading
-from tailora.text.prompts import Sample
+from tailora.text.chat import Sample
 
 # What a task may say of how answers are made; the last three mean nothing where the likeliest token is taken.
 _KNOWN = {"until", "do_sample", "temperature", "max_gen_toks"}

@@ -1,1 +1,1 @@
-"""Rows to tokens: reading, splitting, prompts and batches. Imports no model."""
+"""Rows to tokens: chat templates, length limits and batches. Imports no model."""

@@ -23,7 +23,7 @@ from tailora.model.locate import locate_base
 from tailora.pipeline.outside import recipe_of_adapter
 from tailora.recipe import Evaluate, Model, Train
 from tailora.tasks.generate import Generate
-from tailora.text.prompts import Prompts
+from tailora.text.chat import Prompts
 from tests.toys import save_toy, toy_model, toy_tokenizer
 
 ODD: list[Any] = [None, 0, -1, 1.5, True, "many", "", [], {}, [None], {"a": []}, 10**12]

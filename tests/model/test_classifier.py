@@ -34,7 +34,7 @@ from tailora.model.classifier import choose_classifier_path, class_logits, load_
 from tailora.model.load import base_fingerprint, freeze_dtype, load_adapter
 from tailora.model.lora import add_lora, save_adapter, trainable
 from tailora.model.proofs import add_proved_lora, prove_rows
-from tailora.text.prompts import Sample
+from tailora.text.chat import Sample
 from tests.toys import toy_tokenizer
 
 NAMES = ["World", "Sports", "Business"]

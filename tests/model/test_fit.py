@@ -15,7 +15,7 @@ from tailora.model.fit import LossSum, accumulate, fit, validate
 from tailora.model.lora import add_lora, trainable
 from tailora.run import Stage
 from tailora.tasks.generate import Generate
-from tailora.text.batches import epoch_batches
+from tailora.text.batching import epoch_batches
 from tests.toys import toy_model, toy_samples, toy_tokenizer
 
 TASK = Generate(recipe.Evaluate(), toy_tokenizer())

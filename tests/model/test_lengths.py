@@ -13,7 +13,7 @@ from tailora.model.lora import add_lora, trainable
 from tailora.model.losses import choose_path, micro_batches, reading_batches, token_nats
 from tailora.model.prefix import keep_prefix
 from tailora.tasks.generate import Generate
-from tailora.text.prompts import Sample
+from tailora.text.chat import Sample
 from tests.toys import toy_tokenizer
 
 _BORDER = 20

@@ -13,7 +13,7 @@ from tailora.errors import ModelError
 from tailora.model.load import freeze_dtype
 from tailora.model.lora import add_lora, fuse_lora, save_adapter, trainable
 from tailora.model.losses import choose_path, micro_batches, recompute_activations, token_nats
-from tailora.text.prompts import Sample
+from tailora.text.chat import Sample
 from tests.toys import toy_model, toy_samples
 
 SIZES = {

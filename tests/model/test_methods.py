@@ -23,7 +23,7 @@ from tailora.model.losses import choose_path, token_nats
 from tailora.model.targets import linear_layers
 from tailora.run import Stage
 from tailora.tasks.generate import Generate
-from tailora.text.batches import epoch_batches
+from tailora.text.batching import epoch_batches
 from tests.toys import toy_model, toy_samples, toy_tokenizer
 
 TASK = Generate(recipe.Evaluate(), toy_tokenizer())

@@ -13,7 +13,7 @@ from tailora.errors import ModelError
 from tailora.model.lora import add_lora, save_adapter, trainable
 from tailora.model.losses import choose_path, token_nats
 from tailora.model.proofs import add_proved_lora, few_rows, logits, prove_rows, prove_saved, prove_start
-from tailora.text.prompts import Sample
+from tailora.text.chat import Sample
 from tests.toys import toy_model, toy_samples
 
 SIZES = {

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tailora.model.losses import choose_path, reading_batches, token_nats
 from tailora.model.packing import pack_shared
 from tailora.model.prefix import keep_prefix
-from tailora.text.prompts import Sample
-from tailora.text.stems import LEAST, inputs
+from tailora.text.chat import Sample
+from tailora.text.shared_prefixes import LEAST, inputs
 from tests.model.test_losses import ARCHITECTURES, adapted, base_model
 
 # Lengths around the least that is shared; rows of up to three of them fit into the 128 positions of the models.

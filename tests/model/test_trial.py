@@ -18,7 +18,7 @@ from tailora.model.losses import choose_path, recompute_activations
 from tailora.model.trial import kept_bytes, shortened
 from tailora.run import Stage
 from tailora.tasks.generate import Generate
-from tailora.text.prompts import Sample
+from tailora.text.chat import Sample
 from tests.toys import toy_model, toy_samples, toy_tokenizer
 
 TASK = Generate(recipe.Evaluate(), toy_tokenizer())

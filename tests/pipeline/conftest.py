@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from tailora.data.split import Splits
 from tailora.files import Row
 from tailora.pipeline import prepare, run
 from tailora.recipe import Recipe, parse_recipe
-from tailora.text.split import Splits
 from tests.rows import read, write
 from tests.toys import save_toy
 

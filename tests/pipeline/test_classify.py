@@ -22,7 +22,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 from tailora.errors import DataError, ModelError, RecipeError, RunError
 from tailora.pipeline import evaluate, prepare, run, train
 from tailora.pipeline.outside import evaluate_adapter, evaluate_on, recipe_of_adapter, recipe_on
-from tailora.pipeline.prepare import count_tokens, seen_by_model
+from tailora.pipeline.show import count_tokens, seen_by_model
 from tailora.present.comparison import sentences
 from tailora.present.data import other_rows_lines
 from tailora.present.training import training_lines

@@ -18,8 +18,8 @@ from tailora.errors import ModelError
 from tailora.pipeline import evaluate, prepare, train
 from tailora.recipe import Recipe
 from tailora.run import Run
-from tailora.text.batches import packed_batches, padded_batches
-from tailora.text.prompts import Sample
+from tailora.text.batching import packed_batches, padded_batches
+from tailora.text.chat import Sample
 from tests.kernels import without
 from tests.toys import save_toy
 

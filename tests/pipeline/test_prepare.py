@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from tailora.data.split import Splits
 from tailora.errors import DataError
 from tailora.files import Row
 from tailora.pipeline import prepare
+from tailora.present.data import warnings
 from tailora.recipe import parse_recipe
-from tailora.text.split import Splits
 from tests.rows import read, sentence, write
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
@@ -77,7 +78,7 @@ def test_a_test_file_that_leaks_is_named_row_by_row_and_its_clean_rows_stay_clea
 def test_a_test_file_that_leaks_whole_is_said(prepared: Prepare) -> None:
     rows = rows_of(100)
     _, card = prepared({"train.jsonl": rows, "test.jsonl": rows[:20]}, source="train.jsonl", test="test.jsonl")
-    assert any("all 20 test rows share something with train" in remark for remark in card["remarks"])
+    assert any("all 20 test rows overlap with train" in line for line in warnings(card))
 
 
 def test_files_for_all_splits_are_used_as_they_are(prepared: Prepare) -> None:
@@ -116,7 +117,7 @@ def test_strict_data_refuses_what_else_is_only_shown(prepared: Prepare) -> None:
 
 def test_34_few_rows_are_said_and_too_few_refused(prepared: Prepare) -> None:
     _, card = prepared({"a.jsonl": rows_of(60)}, source="a.jsonl")
-    assert any("60 rows are few" in remark for remark in card["remarks"])
+    assert any("only 60 rows" in line for line in warnings(card))
     with pytest.raises(DataError, match="at least 10 rows"):
         prepared({"b.jsonl": rows_of(9)}, source="b.jsonl")
 

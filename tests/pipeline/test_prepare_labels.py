@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from tailora.data.split import Splits
 from tailora.errors import DataError
 from tailora.files import Row
 from tailora.pipeline import prepare
-from tailora.present.data import card_lines
+from tailora.present.data import card_lines, warnings
 from tailora.recipe import parse_recipe
-from tailora.text.split import Splits
 from tests.rows import sentence
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
@@ -69,7 +69,7 @@ def test_a_label_with_one_row_is_learned_and_said(prepared: Prepare) -> None:
         rows = texts({"a": 50, "b": 50, "rare": 1})
         splits, card = prepared({"a.jsonl": rows}, source="a.jsonl", seed=seed)
         assert counted(splits.train)["rare"] == 1
-        assert any("the label 'rare' has one row" in remark for remark in card["remarks"])
+        assert any("only one row each for the labels 'rare'" in line for line in warnings(card))
 
 
 def test_the_order_of_rows_does_not_change_stratified_splits(prepared: Prepare) -> None:
@@ -107,7 +107,7 @@ def test_labels_that_training_does_not_have_are_refused(prepared: Prepare) -> No
 
 def test_a_listed_label_without_rows_is_said(prepared: Prepare) -> None:
     _, card = prepared({"a.jsonl": texts({"a": 30, "b": 30})}, source="a.jsonl", labels=["a", "b", "c"])
-    assert any("no row has the label 'c'" in remark for remark in card["remarks"])
+    assert any("no row has the label 'c'" in line for line in warnings(card))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_test_file_that_stands_whole_in_the_training_data_is_said(tmp_path: Pa
     }
     prepare(parse_recipe({"name": "leak", "task": "classify", "data": data}), tmp_path)
     card = json.loads((tmp_path / "leak" / "prepare" / "card.json").read_text("utf-8"))
-    assert any("all 50 test rows share something with train or val" in remark for remark in card["remarks"])
+    assert any("all 50 test rows overlap with train or val" in line for line in warnings(card))
 
 
 def test_hundreds_of_labels_are_shown_in_one_short_line_with_their_number(prepared: Prepare, tmp_path: Path) -> None:

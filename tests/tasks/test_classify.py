@@ -19,8 +19,8 @@ from tailora.model.lora import add_lora
 from tailora.model.losses import micro_batches
 from tailora.recipe import parse_recipe
 from tailora.tasks.classify import Classify, class_weights
-from tailora.text.prompts import Sample
-from tailora.text.texts import Texts
+from tailora.text.chat import Sample
+from tailora.text.label_texts import Texts
 from tests.toys import toy_tokenizer
 
 NAMES = ["World", "Sports", "Business"]

@@ -1,0 +1,355 @@
+"""Turns → the text and tokens that the model sees. Training and serving use the same functions.
+
+The model's own chat template is used where it has one. Otherwise the plain template applies:
+
+    ### Question            (a system turn stands above, under "### System")
+    <the user's text>
+
+    ### Answer
+    <the answer><end token>
+
+In a conversation every answer is learned, each with the token that ends its turn: what the chat template writes after
+an answer, else the tokenizer's EOS. Contents of assistant turns are encoded apart from the template, in training and
+in serving, so that what was learned is what is read later; a template that rewrites them has its way.
+"""
+
+import copy
+import datetime
+import re
+from typing import Any, NamedTuple
+
+from tailora.errors import DataError, ModelError
+from tailora.files import fingerprint
+from tailora.text.template_check import chat_template, on_day, try_template
+
+Turns = list[dict[str, Any]]
+"""Turns with `role` and `content`; an answer with `learn` false is read and not learned."""
+
+_MARK = "\ue000"  # of Unicode's private use: no template writes it
+_HEADINGS = {"system": "### System", "user": "### Question", "assistant": "### Answer"}
+_ANY_DAY = datetime.date(2026, 1, 1)  # on which templates that show a date are compared
+_MOST_SAID = 300  # characters of what a template says of its own failure
+_GUARD = "\n"  # answers are encoded behind it where a tokenizer would lose or add a space at the beginning of a text
+
+
+Span = tuple[int, int]
+
+
+class Sample(NamedTuple):
+    """One example in tokens, and the half-open spans of them that are learned: answers with their end tokens."""
+
+    tokens: list[int]
+    learned: list[Span]
+    label: int | None = None
+    """Number of its class, where that is learned and no token."""
+
+    @property
+    def targets(self) -> int:
+        """What bears loss: tokens, or the label."""
+        return 1 if self.label is not None else sum(stop - start for start, stop in self.learned)
+
+    @property
+    def answer_start(self) -> int:
+        """Where the last answer begins."""
+        return self.learned[-1][0]
+
+    def flags(self) -> list[bool]:
+        """Return for each token whether it is learned."""
+        flags = [False] * len(self.tokens)
+        for start, stop in self.learned:
+            flags[start:stop] = [True] * (stop - start)
+        return flags
+
+    def last(self) -> "Sample":
+        """Return the same tokens with the last answer alone as target, as it is judged."""
+        return Sample(self.tokens, self.learned[-1:])
+
+
+def _folded(turns: Turns) -> Turns:
+    """Put the text of a system turn before the first question."""
+    if turns[0]["role"] != "system" or len(turns) == 1:
+        return turns
+    system, first, *rest = turns
+    return [first | {"content": f"{system['content']}\n\n{first['content']}"}, *rest]
+
+
+class Prompts:
+    """Renders and encodes turns for one tokenizer; a chat template that shows a date shows `day`, today by default.
+
+    Raises:
+        ModelError: when no answer could end, or the chat template is hostile, or does not show what turns say.
+    """
+
+    def __init__(self, tokenizer: Any, day: datetime.date | None = None) -> None:
+        if tokenizer.eos_token_id is None:
+            raise ModelError("the tokenizer has no end token, so no answer could ever end; choose another base model.")
+        self.tokenizer = tokenizer
+        self._undated = chat_template(tokenizer)
+        self._template = on_day(self._undated, day or datetime.date.today())
+        begins = tokenizer("a").input_ids[:1]
+        self._begin = begins if begins == [tokenizer.bos_token_id] else []
+        self._special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+        self._guard = self._needed_guard()
+        if self._undated is not None:
+            try_template(self._undated, tokenizer.special_tokens_map)
+        self._in_parts = self._wants_parts()
+        self._takes_system = self._shows([("system", "s"), ("user", "u")])
+        self._takes_conversations = self._shows([("user", "u"), ("assistant", "a"), ("user", "v")])
+        self.end_token = self._end_of_turn()
+        self.learns_every_answer = self._keeps_what_was_said()
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the model's own chat template is used, and not the plain one."""
+        return self._template is not None
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Headings at which an answer is over: a base model goes on with the plain template by itself."""
+        return () if self.has_chat_template else tuple(f"{heading}\n" for heading in _HEADINGS.values())
+
+    def remarks(self) -> list[str]:
+        """Return what a user should know of this tokenizer and template."""
+        remarks = []
+        if not self.has_chat_template:
+            remarks.append("the tokenizer has no chat template; the plain one is used (### Question … ### Answer …)")
+        if self.end_token != self.tokenizer.eos_token_id:
+            end = self.tokenizer.convert_ids_to_tokens(self.end_token)
+            remarks.append(
+                f"answers end with {end}, as the chat template ends a turn, not with EOS ({self.tokenizer.eos_token}): "
+                f"elsewhere, {end} must stand in eos_token_id of generation_config.json"
+            )
+        if self._default_system:
+            remarks.append(f"the chat template puts a system prompt of its own first: {self._default_system!r}")
+        if not self._takes_system:
+            remarks.append(
+                "the chat template has no place for a system turn, so its text stands before the first question"
+            )
+        if not self.learns_every_answer:
+            remarks.append(
+                "the chat template rewrites earlier turns, so of a conversation the last answer alone is learned"
+            )
+        return remarks
+
+    @property
+    def _default_system(self) -> str:
+        """The system prompt that the template writes where no system turn is given; empty where it writes none."""
+        if not self.has_chat_template or not self._takes_system:
+            return ""
+        own = self._templated([{"role": "system", "content": _MARK}, {"role": "user", "content": "u"}])
+        before, _, after = own.partition(_MARK)
+        bare = self._templated([{"role": "user", "content": "u"}])
+        written = bare.startswith(before) and bare.endswith(after) and len(bare) > len(before) + len(after)
+        return bare[len(before) : len(bare) - len(after)] if written else ""
+
+    def render(self, turns: Turns) -> str:
+        """Return the text up to where the answer begins.
+
+        Raises:
+            DataError: when the chat template refuses such a conversation.
+        """
+        if self.has_chat_template:
+            if len(turns) > 2 and not self._takes_conversations:
+                raise DataError("the chat template of the base model leaves out or changes what earlier turns say.")
+            return self._templated(turns if self._takes_system else _folded(turns))
+        ends = {"assistant": self.tokenizer.eos_token}
+        parts = [f"{_HEADINGS[turn['role']]}\n{turn['content']}{ends.get(turn['role'], '')}\n\n" for turn in turns]
+        return "".join(parts) + f"{_HEADINGS['assistant']}\n"
+
+    def _templated(self, turns: Turns, *, asks: bool = True) -> str:
+        """Render with the chat template, up to where an answer begins where it `asks` for one."""
+        if self._in_parts:
+            turns = [turn | {"content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
+        try:
+            return str(
+                self.tokenizer.apply_chat_template(
+                    turns, chat_template=self._template, tokenize=False, add_generation_prompt=asks
+                )
+            )
+        except Exception as error:  # a template is a program of someone else's, and raises what it likes
+            roles = ", ".join(turn["role"] for turn in turns)
+            said = " ".join(str(error).split())[:_MOST_SAID] or type(error).__name__
+            raise DataError(f"the chat template of the base model refuses the turns {roles}: {said}.") from None
+
+    def _wants_parts(self) -> bool:
+        """Say whether the template reads contents as lists of parts; raise ModelError when it shows neither form."""
+        self._in_parts = False
+        if not self.has_chat_template or self._shows([("user", "u")]):
+            return False
+        self._in_parts = True
+        if self._shows([("user", "u")]):
+            return True
+        raise ModelError(
+            "the chat template of the tokenizer does not show what a user says, once and as it is: the model would not "
+            "see the question. Remove chat_template from the tokenizer's files to use the plain template, or choose "
+            "another base model."
+        )
+
+    def _shows(self, turns: list[tuple[str, str]]) -> bool:
+        """Say whether the prompt shows what each of `turns` (role, content) says exactly once, in order."""
+        if not self.has_chat_template:
+            return True
+        marks = [f"{_MARK}{content}{_MARK}" for _, content in turns]
+        try:
+            text = self._templated(
+                [{"role": turn[0], "content": mark} for turn, mark in zip(turns, marks, strict=True)]
+            )
+        except DataError:
+            return False
+        return re.findall(f"{_MARK}.*?{_MARK}", text) == marks
+
+    def _end_of_turn(self) -> int:
+        """Return the token that the chat template writes after an answer; EOS where it writes no token of its own."""
+        eos = int(self.tokenizer.eos_token_id)
+        if not self.has_chat_template:
+            return eos
+        said = [{"role": "user", "content": "u"}, {"role": "assistant", "content": _MARK}]
+        # Some templates end an answer only where another turn follows; what also stands before an answer begins a turn.
+        for turns, asks in ((said, False), ([*said, said[0]], True)):
+            try:
+                before, _, after = self._templated(turns, asks=asks).rpartition(_MARK)
+            except DataError:
+                continue
+            first = self._template_tokens(after.lstrip())[:1]
+            begins_a_turn = asks and first and first[0] in self._template_tokens(before)
+            if first and first[0] in self.tokenizer.added_tokens_decoder and not begins_a_turn:
+                return first[0]
+        return eos
+
+    def _ending(self, tokens: list[int]) -> int:
+        """Return how many of the `tokens` behind an answer end its turn: the end token, and a space before it."""
+        if self.end_token not in tokens:
+            return 0
+        place = tokens.index(self.end_token)
+        return 0 if self.tokenizer.decode(tokens[:place]).strip() else place + 1
+
+    def _needed_guard(self) -> list[int]:
+        """Return the tokens of `_GUARD` where a leading space is lost or added when a text is encoded alone."""
+        plain = [self._plain_tokens(text) for text in ("a", " a")]
+        if plain[0] != plain[1] and self._decoded(plain[1]) == " a" and self._decoded(plain[0]) == "a":
+            return []
+        return self._plain_tokens(_GUARD)
+
+    def _decoded(self, tokens: list[int]) -> str:
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def spell(self, answer: list[int]) -> str:
+        """Return the text of an answer in tokens, with the spaces that it begins with."""
+        return self._decoded([*self._guard, *answer]).removeprefix(self._decoded(self._guard)) if answer else ""
+
+    def encode_prompt(self, turns: Turns) -> list[int]:
+        """Return the tokens up to where the answer begins; special tokens that stand in the turns count as text."""
+        return self._read(turns)[0]
+
+    def encode(self, turns: Turns, answer: str) -> Sample:
+        """Return prompt, answer and end token. The answer is encoded apart, so it cannot change the prompt's tokens."""
+        tokens, earlier = self._read(turns)
+        start = len(tokens)
+        tokens = [*tokens, *self._answer_tokens(answer), self.end_token]
+        return Sample(tokens, [*(earlier if self.learns_every_answer else []), (start, len(tokens))])
+
+    def encode_text(self, text: str, longest: int) -> list[Sample]:
+        """Cut plain text into windows of at most `longest` tokens; each token is a target once.
+
+        A window begins with the token before its targets, the first with the begin token, or the end token where there
+        is none; the last reaches back for as many as have room. These are the rolling windows of lm-evaluation-harness
+        for a model of `longest` - 1 tokens.
+        """
+        bos, tokens = self.tokenizer.bos_token_id, self._plain_tokens(text)
+        tokens = [self.tokenizer.eos_token_id if bos is None else bos, *tokens]
+        windows = []
+        for start in range(1, len(tokens), longest - 1):
+            stop = min(start + longest - 1, len(tokens))
+            first = max(0, stop - longest)
+            windows.append(Sample(tokens[first:stop], [(start - first, stop - first)]))
+        return windows
+
+    def _read(self, turns: Turns) -> tuple[list[int], list[Span]]:
+        """Return the tokens of `turns` up to where the answer begins, and the spans of the answers before it."""
+        turns = turns if self._takes_system else _folded(turns)
+        apart = [index for index, turn in enumerate(turns) if self._is_apart(turn)]
+        rendered = self._marked(turns, apart)
+        if apart and self.has_chat_template and _filled(rendered, turns) != self.render(turns):
+            # The template rewrites what these turns say: only what would act as a command is kept from it.
+            apart = [index for index in apart if self._holds_a_command(turns[index])]
+            rendered = self._marked(turns, apart)
+        tokens: list[int] = [] if self.has_chat_template else list(self._begin)
+        answers: list[Span] = []
+        start: int | None = None
+        for place, piece in enumerate(re.split(f"{_MARK}(\\d+){_MARK}", rendered)):
+            if place % 2 == 0:  # template and indices take turns
+                part = self._template_tokens(piece)
+                if start is not None:
+                    answers.append((start, len(tokens) + self._ending(part)))
+                tokens += part
+            else:
+                turn = turns[int(piece)]
+                is_answer = turn["role"] == "assistant"
+                start = len(tokens) if is_answer and turn.get("learn", True) else None
+                tokens += self._answer_tokens(turn["content"]) if is_answer else self._plain_tokens(turn["content"])
+        return tokens, answers
+
+    def _marked(self, turns: Turns, apart: list[int]) -> str:
+        """Render `turns` with a mark that holds its index in place of each content that is encoded `apart`."""
+        return self.render(
+            [turn | {"content": f"{_MARK}{i}{_MARK}"} if i in apart else turn for i, turn in enumerate(turns)]
+        )
+
+    def _is_apart(self, turn: dict[str, Any]) -> bool:
+        """Say whether a turn's content is encoded by itself: an answer, or one that holds what would act as a command.
+
+        It depends on the turn alone, so what stands before it is encoded alike in every conversation.
+        """
+        return turn["role"] == "assistant" or self._holds_a_command(turn)
+
+    def _holds_a_command(self, turn: dict[str, Any]) -> bool:
+        commands = [_MARK, *(self._special if self.has_chat_template else [])]
+        return any(command in turn["content"] for command in commands)
+
+    def _keeps_what_was_said(self) -> bool:
+        """Say whether an answer stands in later prompts where it was written; some templates rewrite the past."""
+        if not self._takes_conversations:
+            return False
+        turns = [
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": "b"},
+            {"role": "user", "content": "c"},
+        ]
+        before = self.encode_prompt(turns[:1])
+        tokens, answers = self._read(turns)
+        return tokens[: len(before)] == before and bool(answers) and answers[0][0] == len(before)
+
+    def _template_tokens(self, text: str) -> list[int]:
+        if self.has_chat_template:
+            return list(self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
+        end = self.tokenizer.eos_token
+        if text.startswith(end):  # no user's text begins a piece: a heading or an answer's end does
+            return [self.tokenizer.eos_token_id, *self._plain_tokens(text[len(end) :])]
+        return self._plain_tokens(text)
+
+    def _answer_tokens(self, text: str) -> list[int]:
+        """Return the tokens of an answer, as it stands behind a prompt and not at the beginning of a text."""
+        behind = self._plain_tokens(_GUARD + text) if self._guard else []
+        if self._guard and behind[: len(self._guard)] == self._guard:
+            return behind[len(self._guard) :]
+        return self._plain_tokens(text)
+
+    def _plain_tokens(self, text: str) -> list[int]:
+        # Not verbose: it would warn of texts longer than the model, which we cut or leave out ourselves.
+        plain = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
+        return list(plain.input_ids)
+
+    def fingerprint(self) -> str:
+        """Return a hash of template and tokenizer: equal fingerprints mean equal tokens for equal turns on one day."""
+        undated = copy.copy(self)
+        undated._template = on_day(self._undated, _ANY_DAY)
+        probe = undated.encode([{"role": "user", "content": "Où est <|end|> 42?\n\ttab"}], "é = [1, 2]\n")
+        encoded = f"Sample(tokens={probe.tokens}, learned={probe.learned})"
+        shown = undated.render([{"role": "user", "content": "x"}])
+        source = [] if self._undated is None else [self._undated]
+        return fingerprint(shown, encoded, str(len(self.tokenizer)), *source)
+
+
+def _filled(rendered: str, turns: Turns) -> str:
+    """Return a marked rendering with the contents of the turns in place of their marks."""
+    return re.sub(f"{_MARK}(\\d+){_MARK}", lambda mark: str(turns[int(mark[1])]["content"]), rendered)

@@ -1,0 +1,211 @@
+"""Chat templates are code: they run under limits, and what they cannot take is handled and said."""
+
+import datetime
+from typing import Any
+
+import pytest
+
+from tailora.errors import DataError, ModelError
+from tailora.text.chat import Prompts
+from tests.toys import toy_tokenizer
+
+PLAIN = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{{ eos_token }}{% endfor %}[assistant]"
+NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + PLAIN
+SILENT = (
+    "{% for m in messages if m.role != 'system' %}[{{ m.role }}]{{ m.content }}{{ eos_token }}{% endfor %}[assistant]"
+)
+ALTERNATING = (
+    "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('alternate') }}"
+    "{% endif %}[{{ m.role }}]{{ m.content }}{{ eos_token }}{% endfor %}[assistant]"
+)
+
+
+def prompts_of(template: str) -> Prompts:
+    tokenizer = toy_tokenizer()
+    tokenizer.chat_template = template
+    return Prompts(tokenizer)
+
+
+def turns(*parts: str) -> list[dict[str, Any]]:
+    return [{"role": role, "content": content} for role, _, content in (part.partition(":") for part in parts)]
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ 'a' * (3 * 1024 ** 3) }}", "GiB"),
+        ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", " s"),
+        ("{% for i in range(30000) %}{{ 'a' * 100 }}{% endfor %}", "writes 3,000,000 characters"),
+    ],
+)
+def test_a_template_that_would_take_the_machine_is_refused(template: str, said: str) -> None:
+    with pytest.raises(ModelError, match="broken or hostile") as caught:
+        prompts_of(template)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("template", [PLAIN, NO_SYSTEM, "{% generation %}" + PLAIN + "{% endgeneration %}"])
+def test_an_honest_template_is_used(template: str) -> None:
+    assert prompts_of(template).render(turns("user:u")) == "[user]u<end>[assistant]"
+
+
+@pytest.mark.parametrize("template", [NO_SYSTEM, SILENT])
+def test_39_a_template_without_a_place_for_the_system_turn_gets_it_before_the_question(template: str) -> None:
+    prompts = prompts_of(template)
+    said = prompts.render(turns("system:s", "user:u"))
+    assert said == "[user]s\n\nu<end>[assistant]"
+    assert prompts.encode_prompt(turns("system:s", "user:u")) == prompts.encode_prompt(turns("user:s\n\nu"))
+    assert any("no place for a system turn" in remark for remark in prompts.remarks())
+    assert prompts_of(PLAIN).remarks() == []
+
+
+def test_turns_that_a_template_refuses_are_named() -> None:
+    with pytest.raises(DataError, match="refuses the turns user, user: alternate"):
+        prompts_of(ALTERNATING).render(turns("user:a", "user:b"))
+
+
+GEMMA = (
+    "{{ bos_token }}{% for m in messages %}<start_of_turn>{{ 'model' if m.role == 'assistant' else m.role }}\n"
+    "{{ m.content | trim }}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+CHATML = (
+    "{% if messages[0].role != 'system' %}<|im_start|>system\nBe helpful.<|im_end|>\n{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+PARTS = (
+    "{% for m in messages %}[{{ m.role }}]{% for part in m.content %}{{ part.text }}{% endfor %}{{ eos_token }}"
+    "{% endfor %}[assistant]"
+)
+THINKING = (
+    "{% for m in messages %}[{{ m.role }}]{% if m.role == 'assistant' %}{{ m.content.split('</think>')[-1] | trim }}"
+    "{% else %}{{ m.content }}{% endif %}{{ eos_token }}{% endfor %}[assistant]"
+)
+UNENDED = (
+    "{% for m in messages %}<start_of_turn>{{ m.role }}:{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<start_of_turn>assistant:{% endif %}"
+)
+ENDED_BY_THE_NEXT = (
+    "{% for m in messages %}{% if m.role == 'user' %}<start_of_turn>{{ m.content }}[/]{% else %}{{ m.content }}"
+    "{% if not loop.last %}<end_of_turn>{% endif %}{% endif %}{% endfor %}"
+)
+INST = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}{{ m.content }} {{ eos_token }}"
+    "{% else %}[INST] {{ m.content }} [/INST]{% endif %}{% endfor %}"
+)
+DATED = "[{{ strftime_now('%d %b %Y') }}]" + PLAIN
+
+
+def with_tokens(template: str, *tokens: str) -> Any:
+    tokenizer = toy_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": list(tokens)})
+    tokenizer.bos_token = "<end>"
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("template", "end"),
+    [
+        (GEMMA, "<end_of_turn>"),
+        (CHATML, "<|im_end|>"),
+        (PLAIN, "<end>"),
+        ("{{ messages[-1].content }} ### ", "<end>"),
+        (ENDED_BY_THE_NEXT, "<end_of_turn>"),
+        (UNENDED, "<end>"),
+    ],
+)
+def test_a_turn_ends_with_what_the_template_writes_after_an_answer(template: str, end: str) -> None:
+    tokenizer = with_tokens(template, "<start_of_turn>", "<end_of_turn>", "<|im_start|>", "<|im_end|>")
+    prompts = Prompts(tokenizer)
+    token = tokenizer.convert_tokens_to_ids(end)
+    assert prompts.encode(turns("user:u"), "a").tokens[-1] == token
+    assert any(end in remark for remark in prompts.remarks()) == (end != "<end>")
+
+
+def test_every_answer_of_a_conversation_is_learned_with_the_end_of_its_turn() -> None:
+    tokenizer = with_tokens(GEMMA, "<start_of_turn>", "<end_of_turn>")
+    sample = Prompts(tokenizer).encode(turns("user:q", "assistant:a", "user:r"), "b")
+    spelled = [tokenizer.decode(sample.tokens[start:stop]) for start, stop in sample.learned]
+    assert spelled == ["a<end_of_turn>", "b<end_of_turn>"]
+    # the whole conversation in transformers' own words, up to the line end after the last turn
+    whole = tokenizer.apply_chat_template(turns("user:q", "assistant:a", "user:r", "assistant:b"), return_dict=False)
+    assert sample.tokens == whole[: len(sample.tokens)]
+
+
+@pytest.mark.parametrize(("template", "learned"), [(INST, ["a <end>", "b<end>"]), (PLAIN, ["a<end>", "b<end>"])])
+def test_an_earlier_answer_is_learned_up_to_its_end_whatever_space_the_template_writes_before_it(
+    template: str, learned: list[str]
+) -> None:
+    prompts = prompts_of(template)
+    sample = prompts.encode(turns("user:q", "assistant:a", "user:r"), "b")
+    assert [prompts.tokenizer.decode(sample.tokens[start:stop]) for start, stop in sample.learned] == learned
+
+
+def test_a_template_that_reads_contents_as_parts_is_given_parts() -> None:
+    prompts = prompts_of(PARTS)
+    assert prompts.render(turns("system:s", "user:u", "assistant:a", "user:v")) == (
+        "[system]s<end>[user]u<end>[assistant]a<end>[user]v<end>[assistant]"
+    )
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "[user]<end>[assistant]",  # the question nowhere
+        "{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}",  # twice
+        "{{ messages[0].content[:1] }}",  # in part
+    ],
+)
+def test_a_template_that_does_not_show_the_question_is_refused(template: str) -> None:
+    with pytest.raises(ModelError, match="does not show what a user says"):
+        prompts_of(template)
+
+
+def test_a_template_that_loses_earlier_turns_refuses_conversations_and_no_single_question() -> None:
+    prompts = prompts_of("[user]{{ messages[-1].content }}<end>[assistant]")
+    assert prompts.render(turns("user:u")) == "[user]u<end>[assistant]"
+    with pytest.raises(DataError, match="leaves out or changes what earlier turns say"):
+        prompts.encode(turns("user:u", "assistant:a", "user:v"), "b")
+
+
+def test_what_a_template_makes_of_an_earlier_answer_is_what_the_model_reads() -> None:
+    prompts = prompts_of(THINKING)
+    spoken = turns("user:u", "assistant:<think>hm</think> a ", "user:v")
+    expected = prompts.tokenizer.apply_chat_template(spoken, tokenize=False)
+    assert prompts.tokenizer.decode(prompts.encode_prompt(spoken)) == expected
+    plainly = turns("user:u", "assistant:a", "user:v")
+    assert len(prompts.encode(plainly, "b").learned) == 2 and len(prompts.encode(spoken, "b").learned) == 1
+
+
+def test_a_date_is_that_of_the_run_and_does_not_change_the_template() -> None:
+    tokenizer = toy_tokenizer()
+    tokenizer.chat_template = DATED
+    monday, friday = (Prompts(tokenizer, datetime.date(2026, 11, day)) for day in (23, 27))
+    assert monday.render(turns("user:u")).startswith("[23 Nov 2026]")
+    assert friday.render(turns("user:u")).startswith("[27 Nov 2026]")
+    assert monday.fingerprint() == friday.fingerprint()
+    tokenizer.chat_template = "{% set form = '%d %b' ~ ' %Y' %}[{{ strftime_now(form) }}]" + PLAIN  # no literal
+    assert Prompts(tokenizer, datetime.date(2026, 11, 23)).render(turns("user:u")).startswith("[23 Nov 2026]")
+    tokenizer.chat_template = DATED.replace("%b", "%B")
+    assert Prompts(tokenizer).fingerprint() != monday.fingerprint()
+
+
+def test_templates_that_differ_for_system_turns_alone_have_different_fingerprints() -> None:
+    other = PLAIN.replace("[{{ m.role }}]", "[{{ 'SYS' if m.role == 'system' else m.role }}]")
+    assert prompts_of(other).render(turns("user:u")) == prompts_of(PLAIN).render(turns("user:u"))
+    assert prompts_of(other).fingerprint() != prompts_of(PLAIN).fingerprint()
+
+
+def test_of_named_templates_the_default_is_used() -> None:
+    tokenizer = toy_tokenizer()
+    tokenizer.chat_template = {"default": PLAIN, "tool_use": "{{ tools }}"}
+    assert Prompts(tokenizer).render(turns("user:u")) == "[user]u<end>[assistant]"
+    tokenizer.chat_template = {"rag": PLAIN, "tool_use": "{{ tools }}"}
+    with pytest.raises(ModelError, match=r"rag, tool_use, and none of them is called default"):
+        Prompts(tokenizer)
+
+
+def test_a_system_prompt_that_the_template_writes_by_itself_is_said() -> None:
+    prompts = Prompts(with_tokens(CHATML, "<|im_start|>", "<|im_end|>"))
+    assert any("'Be helpful.'" in remark for remark in prompts.remarks())
