@@ -243,7 +243,7 @@ def test_an_interruption_ends_quietly_with_130(workplace: Path, offline: dict[st
 def test_strict_refuses_what_else_is_only_shown(tailora: Command, workplace: Path) -> None:
     assert tailora("prepare", "small.toml").returncode == 0
     done = tailora("prepare", "small.toml", "--strict", "--fresh")
-    assert done.returncode == 2 and "data.strict: 40 rows are few" in done.stderr
+    assert done.returncode == 2 and "data.strict: only 40 rows" in done.stderr
 
 
 @pytest.mark.parametrize("words", [("new", "NAME.toml"), ("run", "NAME"), ("show", "recipe", "NAME")])

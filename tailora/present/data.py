@@ -48,7 +48,7 @@ def warnings(card: Row) -> list[str]:
 def finding_text(finding: Finding) -> str:
     """Return a finding as a sentence, with its rows and first places where it has them."""
     name, about = _name(finding)
-    return f"{name}: {_places(finding, about)}" if finding.places else name
+    return f"{name}: {_places(finding.rows, finding.places, about)}" if finding.places else name
 
 
 def _name(finding: Finding) -> tuple[str, str]:
@@ -116,10 +116,24 @@ def _labels(values: Row) -> str:
     return some_of([repr(label) for label in values["labels"]], 3)
 
 
-def _places(finding: Finding, about: str = "") -> str:
-    more = " …" if finding.rows > len(finding.places) else ""
-    places = ", ".join(re.sub(r"[^\s~]*/", "", place) for place in finding.places)  # the folder stands under "source"
-    return f"{count_rows(finding.rows)}{' ' + about if about else ''} ({places}{more})"
+def _places(rows: int, places: list[str], about: str = "") -> str:
+    more = " …" if rows > len(places) else ""
+    shown = ", ".join(re.sub(r"[^\s~]*/", "", place) for place in places)  # the folder stands under "source"
+    return f"{count_rows(rows)}{' ' + about if about else ''} ({shown}{more})"
+
+
+def _finding_pairs(card: Row) -> dict[str, str]:
+    """Return the findings but for dropped rows, each with its rows and places; those on all rows are numbered."""
+    pairs: dict[str, str] = {}
+    for number, finding in enumerate(findings(card), start=1):
+        name, about = _name(finding)
+        if finding.kind == "dropped":
+            continue
+        if finding.places:
+            pairs[name] = _places(finding.rows, finding.places, about)
+        else:
+            pairs[f"warning {number}"] = name
+    return pairs
 
 
 def _columns(card: Row) -> str:
@@ -148,13 +162,13 @@ def card_table(run: Path) -> list[tuple[str, str]]:
         "rows read": f"{card['rows']['read']:,}",
         "rows kept": f"{card['rows']['kept']:,}",
         "rows dropped": f"{card['rows']['dropped']:,}",
-        **{f"  {reason}": f"{entry['rows']:,}" for reason, entry in card["dropped"].items()},
+        **{f"  {reason}": _places(entry["rows"], entry["places"]) for reason, entry in card["dropped"].items()},
         **{f"{name} rows": f"{count:,}" for name, count in card["splits"].items()},
         **{f"  test, {name}": f"{count:,}" for name, count in card["slices"].items()},
         **_shares("domain", card["domains"]),
         **_shares("label", card["labels"]),
         **spread,
-        **{f"warning {number}": text for number, text in enumerate(warnings(card), start=1)},
+        **_finding_pairs(card),
         "scripts": ", ".join(f"{script} {count:,}" for script, count in card["audit"]["scripts"].items()),
         "rows with tests": f"{card['rows_with_tests']:,}",
     }

@@ -231,7 +231,7 @@ def test_a_model_that_the_fast_path_would_get_wrong_takes_the_plain_one(
     path = choose_path(model, "auto")
     assert path.name == "plain"
     assert why in path.why
-    with pytest.raises(ModelError, match=r'train\.path = "fast" does not apply'):
+    with pytest.raises(ModelError, match=r'train\.kernels = "fast" does not apply'):
         choose_path(model, "fast")
 
 

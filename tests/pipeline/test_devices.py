@@ -54,7 +54,7 @@ def test_two_processes_train_what_one_trains(bench: Bench, alone: Path, words: t
     facts = read(run / "train" / "stage.json")
     assert facts["processes"] == 2
     assert (facts["weights"]["here"] < facts["weights"]["all"]) == bool(words)  # half of each layer's frozen weights
-    assert text.count("weights trained") == 1  # the first speaks for both
+    assert text.count("trainable parameters") == 1  # the first speaks for both
     assert_close(run, alone)
 
 
