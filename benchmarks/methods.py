@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks import record
 from tailora.files import read_json
+from tailora.run import Run
 
 RESULTS, PAGE = record.RESULTS / "methods.jsonl", Path(__file__).parent / "METHODS.md"
 _MARKS = ("<!-- table -->", "<!-- end of table -->")
@@ -52,7 +53,7 @@ def measure(name: str, runs: Path, extra: list[str]) -> dict[str, Any]:
     from tailora.recipe import load_recipe
 
     said, keys = METHODS[name]
-    comparison = evaluate(load_recipe("demo", [*SHARED, *keys, *extra, f"name={name}"]), runs)
+    comparison = evaluate(Run.open(load_recipe("demo", [*SHARED, *keys, *extra, f"name={name}"]), runs))
     folder = runs / name / "train"
     facts = read_json(folder / "stage.json")
     (bits,) = [e for e in comparison["metrics"] if (e["metric"], e["slice"]) == ("bits per byte", "all")]

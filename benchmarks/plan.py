@@ -20,6 +20,7 @@ from benchmarks import record
 from benchmarks.train_throughput import build
 from tailora.files import read_json
 from tailora.model.locate import bundled_models
+from tailora.run import Run
 
 RESULTS = record.RESULTS / "plan.jsonl"
 SHAPES = ("tailora-tiny", "135m", "gemma-270m")
@@ -47,11 +48,11 @@ def child(verb: str, words: list[str], runs: Path) -> dict[str, Any]:
     from tailora.pipeline import evaluate, plan, train
     from tailora.recipe import load_recipe
 
-    recipe = load_recipe("demo", words)
+    run = Run.open(load_recipe("demo", words), runs)
     if verb == "plan":
-        return asdict(plan(recipe, runs))
-    (train if verb == "train" else evaluate)(recipe, runs)
-    facts: dict[str, Any] = read_json(runs / recipe.name / verb / "stage.json")
+        return asdict(plan(run))
+    (train if verb == "train" else evaluate)(run)
+    facts: dict[str, Any] = read_json(run.folder / verb / "stage.json")
     return facts
 
 

@@ -24,6 +24,7 @@ from statistics import median
 
 from benchmarks import record
 from tailora.machine import cores, describe
+from tailora.run import Run
 
 CONTENDERS = ("tailora prepare", "datasets.map")
 WORDS = ["def", "return", "list", "value", "count", "for", "in", "if", "not", "the", "of", "number", "string", "write"]
@@ -54,7 +55,7 @@ def prepare_rows(path: Path, folder: Path) -> None:
     from tailora.pipeline import prepare
     from tailora.recipe import parse_recipe
 
-    prepare(parse_recipe({"name": "bench", "data": {"source": str(path)}}), folder)
+    prepare(Run.open(parse_recipe({"name": "bench", "data": {"source": str(path)}}), folder))
 
 
 def tokenize_rows(path: Path, folder: Path) -> None:

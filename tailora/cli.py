@@ -12,7 +12,6 @@ from tailora import machine
 from tailora.errors import ModelError, RecipeError, Stopped, TailoraError, plain
 
 if TYPE_CHECKING:
-    from tailora.recipe import Recipe
     from tailora.run import Run
 
 app = typer.Typer(
@@ -79,7 +78,7 @@ def run_command(
     run = _open(recipe, overrides, runs, "prepare" if fresh else None, trains=True)
     with run.lock():
         for verb in (_prepare, _train, _evaluate, _report):
-            verb(run.recipe, run.folder.parent, verbose)
+            verb(run, verbose)
 
 
 def _with_flags(overrides: list[str] | None, flags: dict[str, bool]) -> list[str]:
@@ -87,7 +86,7 @@ def _with_flags(overrides: list[str] | None, flags: dict[str, bool]) -> list[str
     return [*(overrides or []), *(f"{key}=true" for key, given in flags.items() if given)]
 
 
-def _stage_command(verb: str, act: Callable[["Recipe", Path, bool], None], text: str) -> None:
+def _stage_command(verb: str, act: Callable[["Run", bool], None], text: str) -> None:
     @app.command(verb, help=text)
     def command(
         recipe: RecipeName,
@@ -99,7 +98,7 @@ def _stage_command(verb: str, act: Callable[["Recipe", Path, bool], None], text:
         _listen(verbose)
         needs = () if verb == "report" else ("data", "base")
         run = _open(recipe, overrides, runs, verb if fresh else None, needs, trains=verb == "train")
-        act(run.recipe, run.folder.parent, verbose)
+        act(run, verbose)
 
 
 def _open(
@@ -130,9 +129,10 @@ def _open(
         if trains:
             from tailora.pipeline import train
 
-            train(recipe, runs)
+            train(Run(runs / recipe.name, recipe))
         raise typer.Exit
-    if "data" in needs:
+    prepared = (runs / recipe.name / "prepare").is_dir() and again != "prepare"
+    if "data" in needs and not prepared:  # a prepared run needs its sources no more
         locate_sources(recipe.data)
     if "base" in needs:
         locate_base(recipe.model.base)
@@ -151,30 +151,29 @@ def _found(name: str, overrides: list[str], runs: Path) -> tuple[str, list[str],
     return str(folder / "recipe.toml"), [f"name={folder.name}", *overrides], folder.parent
 
 
-def _prepare(recipe: "Recipe", runs: Path, verbose: bool) -> None:
+def _prepare(run: "Run", verbose: bool) -> None:
     from tailora.files import read_json
     from tailora.pipeline import prepare
     from tailora.present.data import card_lines, warnings
 
-    prepare(recipe, runs)
-    folder = runs / recipe.name
-    _say("prepare", *card_lines(folder))
-    _warn(warnings(read_json(folder / "prepare" / "card.json")), "`tailora show data`", verbose)
+    prepare(run)
+    _say("prepare", *card_lines(run.folder))
+    _warn(warnings(read_json(run.folder / "prepare" / "card.json")), "`tailora show data`", verbose)
 
 
-def _train(recipe: "Recipe", runs: Path, verbose: bool) -> None:
+def _train(run: "Run", verbose: bool) -> None:
     from tailora.pipeline import train
     from tailora.present.training import training_lines
 
-    train(recipe, runs)
-    lines = training_lines(runs / recipe.name)
+    train(run)
+    lines = training_lines(run.folder)
     _say("train", *(lines if verbose else lines[:2]))
 
 
-def _evaluate(recipe: "Recipe", runs: Path, verbose: bool) -> None:
+def _evaluate(run: "Run", verbose: bool) -> None:
     from tailora.pipeline import evaluate
 
-    _show_comparison(evaluate(recipe, runs), verbose)
+    _show_comparison(evaluate(run), verbose)
 
 
 def _show_outside(comparison: dict[str, Any], run: "Run", verbose: bool) -> None:
@@ -199,10 +198,10 @@ def _show_comparison(comparison: dict[str, Any], verbose: bool) -> None:
     _warn(present.warnings(comparison), "the report", verbose)
 
 
-def _report(recipe: "Recipe", runs: Path, verbose: bool) -> None:
+def _report(run: "Run", verbose: bool) -> None:
     from tailora.pipeline import report
 
-    _say("report", f"{report(recipe, runs)} (open it in a browser)")
+    _say("report", f"{report(run)} (open it in a browser)")
 
 
 @app.command("prepare")
@@ -218,7 +217,7 @@ def prepare_command(
     _listen(verbose)
     overrides = _with_flags(overrides, {"data.strict": strict})
     run = _open(recipe, overrides, runs, "prepare" if fresh else None, ("data",))
-    _prepare(run.recipe, run.folder.parent, verbose)
+    _prepare(run, verbose)
 
 
 _stage_command("train", _train, "Train the adapter; prepares first where that has not been done.")
@@ -263,12 +262,15 @@ def evaluate_command(  # noqa: PLR0913  (the options of a command)
         recipe, words, runs = _found(recipe, words, runs)
         from tailora.pipeline.outside import evaluate_on, recipe_on
         from tailora.recipe import load_recipe
+        from tailora.run import Run
 
         asked = load_recipe(recipe, words)
-        _show_outside(*evaluate_on(runs / asked.name, recipe_on(asked, on, name, words), fresh=fresh), verbose)
+        _show_outside(
+            *evaluate_on(Run(runs / asked.name, asked), recipe_on(asked, on, name, words), fresh=fresh), verbose
+        )
     else:
         run = _open(recipe, words, runs, "evaluate" if fresh else None, trains=True)
-        _evaluate(run.recipe, run.folder.parent, verbose)
+        _evaluate(run, verbose)
 
 
 _stage_command("report", _report, "Write report.html and report.md from the files of a finished run.")
@@ -281,7 +283,7 @@ def plan_command(recipe: RecipeName, overrides: Overrides = None, runs: Runs = D
     from tailora.present.training import PLAN_HEADER, plan_cells
 
     run = _open(recipe, overrides, runs, None, stages=("prepare", "train"))
-    _show_table(PLAN_HEADER, plan_cells(plan(run.recipe, run.folder.parent)), texts=PLAN_HEADER)
+    _show_table(PLAN_HEADER, plan_cells(plan(run)), texts=PLAN_HEADER)
 
 
 @app.command()
@@ -374,9 +376,9 @@ def show_data(recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFA
     from tailora.present.data import card_table
 
     run = _open(recipe, overrides, runs, None, ("data",), stages=("prepare",))
-    prepare(run.recipe, run.folder.parent)
+    prepare(run)
     try:
-        tokens = count_tokens(run.recipe, run.folder.parent)
+        tokens = count_tokens(run)
     except ModelError as error:
         tokens = [f"not counted: {error}"]
     lines = card_table(run.folder) + [("tokens", line) for line in tokens]
@@ -398,7 +400,7 @@ def show_row(
     from tailora.pipeline.show import seen_by_model
 
     run = _open(recipe, overrides, runs, None, stages=("prepare",))
-    pieces, counts = seen_by_model(run.recipe, number, run.folder.parent)
+    pieces, counts = seen_by_model(run, number)
     text = Text()
     for piece, is_learned in pieces:
         text.append(plain(piece), style="bold green" if is_learned else "dim")

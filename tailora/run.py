@@ -18,20 +18,31 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
 from tailora import files, machine
 from tailora.errors import RunError
-from tailora.recipe import Recipe, Section, toml_line
+from tailora.provenance import difference
+from tailora.recipe import Recipe, Section, load_recipe, toml_line
 
-# The parts of the recipe that decide a stage's result, in the order in which the stages run.
-STAGES: dict[str, tuple[str, ...]] = {
-    "prepare": ("task", "data"),
-    "train": ("task", "data", "model", "lora", "train"),
-    "evaluate": ("task", "data", "model", "lora", "train", "evaluate"),
-    "report": ("task", "data", "model", "lora", "train", "evaluate"),
+
+class Rule(NamedTuple):
+    """What a stage comes after, and the parts of the recipe that it adds to those which decide its result."""
+
+    keys: tuple[str, ...] = ()
+    after: str | None = None
+    beside: tuple[str, ...] = ()
+    """Folders of the run that hold results of it, which are forgotten with it."""
+
+
+# The stages in the order in which they run; what follows from what, and what makes which stale, follows from this.
+STAGES: dict[str, Rule] = {
+    "prepare": Rule(keys=("task", "data")),
+    "train": Rule(keys=("model", "lora", "train"), after="prepare", beside=("evaluate-on",)),
+    "evaluate": Rule(keys=("evaluate",), after="train"),
+    "report": Rule(after="evaluate"),
 }
 
 # Keys that change no result: what was made with one value of them is not made again for another.
@@ -135,7 +146,10 @@ class Run:
         stale = [stage for stage in STAGES if run.is_done(stage) and run._difference(stage)]
         fresh = fresh or (stale == ["prepare"] and not run._is_trained())
         if not fresh and (blocking := [stage for stage in stale if stage in stages]):
-            raise RunError(f"{run.folder}: {run._difference(blocking[0])}")
+            raise RunError(
+                f"{run.folder}: {blocking[0]} is done, but {run._difference(blocking[0])}. "
+                'Choose another name (name="…"), or make it again with `tailora run … --fresh`.'
+            )
         if (fresh and stale) or (not stale and not run._is_described()):
             with run.lock():
                 if stale:
@@ -143,6 +157,15 @@ class Run:
                 files.write_text(run.folder / "recipe.toml", _asked(recipe))
                 run._gather()
         return run
+
+    @classmethod
+    def load(cls, folder: Path) -> "Run":
+        """Return the run in `folder`, wherever that was copied to, by the recipe which lies in it.
+
+        Raises:
+            RecipeError: when there is no recipe, or it is damaged.
+        """
+        return cls(folder, load_recipe(str(folder / "recipe.toml"), [f"name={folder.resolve().name}"]))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -201,7 +224,9 @@ class Run:
     def forget(self, stage: str) -> None:
         """Remove `stage` and all that follows, the last first: killed midway, no result outlives what it came from."""
         with self.lock():
-            for name in reversed(list(STAGES)[list(STAGES).index(stage) :]):
+            for name in reversed(_from(stage)):
+                for folder in STAGES[name].beside:
+                    files.remove_folder(self.folder / folder)
                 partial = self._clear(name)
                 if self.is_done(name):
                     (self.folder / name).rename(partial)  # a folder that is half removed must not count as done
@@ -247,8 +272,9 @@ class Run:
 
     def _values(self, stage: str) -> dict[str, Any]:
         """Return the recipe values that decide the result of `stage`."""
+        sections = _sections(stage)
         keys = self.recipe.keys().items()
-        return {k: v for k, v in keys if k.split(".")[0] in STAGES[stage] and k not in NEUTRAL}
+        return {key: value for key, value in keys if key.split(".")[0] in sections and key not in NEUTRAL}
 
     def _is_described(self) -> bool:
         """Say whether `recipe.toml` and `run.json` are there and hold this recipe."""
@@ -258,14 +284,7 @@ class Run:
 
     def _difference(self, stage: str) -> str | None:
         """Say how the recipe differs from the one that made `stage`, or return None when it does not."""
-        made = self.facts(stage)["recipe"]
-        for key, value in self._values(stage).items():
-            if key not in made or made[key] != value:
-                return (
-                    f"{stage} was made with {key} = {made.get(key)!r}, the recipe says {value!r}. "
-                    'Choose another name (name="…"), or make it again with `tailora run … --fresh`.'
-                )
-        return None
+        return difference(self.facts(stage)["recipe"], self._values(stage))
 
     def _gather(self) -> None:
         """Write `run.json` from the recipe, this machine and the records of the finished stages."""
@@ -273,6 +292,21 @@ class Run:
         resolved = self.recipe.model_dump(mode="json")
         run = {"recipe": resolved, "machine": machine.describe(), "stages": stages}
         files.write_sealed(self.folder / "run.json", run)
+
+
+def _sections(stage: str) -> set[str]:
+    """Return the parts of the recipe that decide the result of `stage`, those of what comes before it included."""
+    rule = STAGES[stage]
+    return {*rule.keys, *(_sections(rule.after) if rule.after else ())}
+
+
+def _from(stage: str) -> list[str]:
+    """Return `stage` and all that follow from it, in order."""
+    following = [stage]
+    for name, rule in STAGES.items():  # in order, so what a stage comes after was met before it
+        if rule.after in following:
+            following.append(name)
+    return following
 
 
 def _unwritable(folder: Path, error: OSError) -> RunError:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tailora.recipe import Recipe, describe_recipe
+from tailora.run import Run
 
 LOG, JOURNAL = "train.partial/log.jsonl", "evaluate.partial/journal.jsonl"  # of stages that have not finished
 _LOADED_ONCE = [
@@ -86,7 +87,7 @@ class Bench:
         from tailora.pipeline import prepare
 
         (folder / "toy.toml").write_text(describe_recipe(recipe))
-        prepare(recipe, folder / "prepared")
+        prepare(Run.open(recipe, folder / "prepared"))
         return cls(folder, folder / "toy.toml", folder / "prepared")
 
     def new_run(self, name: str) -> Path:

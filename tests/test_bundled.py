@@ -12,6 +12,7 @@ from tailora.data.read import bundled_data
 from tailora.model.locate import bundled_models
 from tailora.pipeline import evaluate
 from tailora.recipe import parse_recipe
+from tailora.run import Run
 
 TINY = bundled_models()["tailora-tiny"]
 GENERAL = bundled_data()["python_qa"].parents[1] / "general"
@@ -76,7 +77,7 @@ def test_a_short_training_on_the_bundled_questions_beats_the_base(tmp_path: Path
             "evaluate": {"max_new_tokens": 32, "rows": 32},
         }
     )
-    comparison = evaluate(recipe, tmp_path / "runs")
+    comparison = evaluate(Run.open(recipe, tmp_path / "runs"))
     (bits,) = [m for m in comparison["metrics"] if (m["metric"], m["slice"]) == ("bits per byte", "all")]
     assert bits["verdict"] == "better"
     assert bits["tuned"] < bits["base"] / 2

@@ -27,6 +27,7 @@ FLOORS = {
     "data": 2,
     "measure": 1,
     "sandbox": 1,
+    "provenance": 0,
     "recipe": 1,
     "run": 1,
     "track": 1,

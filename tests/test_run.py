@@ -299,7 +299,7 @@ def test_a_stage_is_tied_to_the_values_of_its_own_sections_alone(tmp_path: Path,
             with pytest.raises(RunError) as caught:
                 Run.open(other, tmp_path)
             first = stage if key.split(".")[0] in DECIDES[stage] else "train"
-            assert f"{first} was made with {key} = {recipe.keys()[key]!r}, " in str(caught.value)
+            assert f"{first} is done, but {key} has changed since ({recipe.keys()[key]!r}, now " in str(caught.value)
             assert repr(OTHER[key]) in str(caught.value) and "--fresh" in str(caught.value)
         else:
             Run.open(other, tmp_path)
@@ -315,7 +315,7 @@ def test_the_first_stage_and_the_first_key_that_differ_are_named(tmp_path: Path)
     other = recipe_of(train={"epochs": 7, "lr": 1.0}, evaluate={"rows": 7})
     with pytest.raises(RunError) as caught:
         Run.open(other, tmp_path)
-    assert "train was made with train.epochs = 3, the recipe says 7" in str(caught.value)
+    assert "train is done, but train.epochs has changed since (3, now 7)" in str(caught.value)
     assert "train.lr" not in str(caught.value) and "evaluate" not in str(caught.value)
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from tailora import files
 from tailora.errors import RunError
+from tailora.provenance import require_same
 from tailora.run import Stage
 
 Tensors = dict[str, Any]
@@ -109,11 +110,9 @@ def _by_age(folder: Path) -> list[Path]:
 
 
 def _require_same(stage: Stage, record: dict[str, Any]) -> None:
-    made = {"checkpoint format": record["format"], **record["made_from"]}
-    for key, value in {"checkpoint format": _FORMAT, **stage.made_from}.items():
-        if key not in made or made[key] != value:
-            raise RunError(
-                f"{stage.folder}: this training was interrupted with {key} = {made.get(key)!r}, now it is {value!r}. "
-                'Put that back to go on with it, choose another name (name="…"), or start anew: '
-                "`tailora train <recipe> --fresh`."
-            )
+    require_same(
+        {"checkpoint format": record["format"], **record["made_from"]},
+        {"checkpoint format": _FORMAT, **stage.made_from},
+        f"{stage.folder}: this training was interrupted",
+        'Put that back to resume, choose another name (name="…"), or start anew: `tailora train <recipe> --fresh`.',
+    )

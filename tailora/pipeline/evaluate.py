@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tailora import files, machine, sandbox
 from tailora.data.read import read_general
 from tailora.data.user_prompts import holds, read_prompts
-from tailora.errors import RecipeError, RunError
+from tailora.errors import RecipeError
 from tailora.files import Row, RowFile, fingerprint
 from tailora.pipeline.classified import compare_classifiers
 from tailora.pipeline.compare import compare, compare_general, scores
@@ -27,8 +27,8 @@ from tailora.pipeline.variants import (
     load_variants,
     without_own_metrics,
 )
-from tailora.recipe import Recipe
-from tailora.run import RUNS, Run, Stage
+from tailora.provenance import require_same
+from tailora.run import Run, Stage
 from tailora.text.chat import Sample
 from tailora.text.length_budget import Fitting
 
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from tailora.tasks.harness import Harness
 
 
-def evaluate(recipe: Recipe, root: Path = RUNS) -> Row:
-    """Compare base and tuned on the test split of `recipe`; returns the content of `<run>/evaluate/comparison.json`.
+def evaluate(run: Run) -> Row:
+    """Compare base and tuned on the test split of `run`; returns the content of `<run>/evaluate/comparison.json`.
 
     Returns at once when that is done, and goes on where it was interrupted; trains first when the run has no adapter.
 
@@ -50,13 +50,14 @@ def evaluate(recipe: Recipe, root: Path = RUNS) -> Row:
         RunError: when the adapter was trained on another base, or the prompts of `evaluate.prompts` have changed.
         Stopped: after SIGINT or SIGTERM, when what was computed so far is saved.
     """
+    recipe = run.recipe
     if recipe.task == "classify" and recipe.evaluate.prompts:
         raise RecipeError("evaluate.prompts: a classifier answers no prompts; leave them out.")
     read_prompts(recipe.evaluate.prompts)  # what cannot be asked is said before anything is trained
-    run = train(recipe, root)
+    train(run)
     if not run.is_done("evaluate"):
         with run.lock():
-            prepare(recipe, root)
+            prepare(run)
             compare_variants(run, run.folder / "train" / "adapter")
     return read_comparison(run)
 
@@ -68,12 +69,12 @@ def read_comparison(run: Run) -> Row:
         RunError: when the user's prompts or the modules of the user's metrics have changed since.
     """
     made, now = run.facts("evaluate"), hashes_of_own(run.recipe)
-    changed = [f"evaluate.{key}" for key in now if made.get(key) != now[key]]
-    if changed:
-        raise RunError(
-            f"{run.folder}: what stands behind {' and '.join(changed)} has changed since evaluate was done. Add "
-            "--fresh to ask anew, or choose another name."
-        )
+    require_same(
+        {f"evaluate.{key}": made.get(key) for key in now},
+        {f"evaluate.{key}": value for key, value in now.items()},
+        f"{run.folder}: evaluate is done",
+        "Add --fresh to ask anew, or choose another name.",
+    )
     with contextlib.suppress(OSError):  # a finished run may lie where nothing can be written
         (run.folder / "evaluate" / NAME).unlink(missing_ok=True)  # only now: killed before, it was still needed
     comparison: Row = files.read_json(run.folder / "evaluate" / "comparison.json")

@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import Any
 
 from tailora import files
-from tailora.errors import RunError, Stopped
+from tailora.errors import Stopped
 from tailora.files import fingerprint
+from tailora.provenance import require_same
 from tailora.run import Stage, progress, stop_requests, tell
 
 NAME = "journal.jsonl"
@@ -107,10 +108,9 @@ def journal(stage: Stage) -> Iterator[Journal]:
 
 
 def _require_same(stage: Stage, header: Any) -> None:
-    made = {"journal format": header.get("format"), **header.get("made_from", {})}
-    for key, value in {"journal format": _FORMAT, **stage.made_from}.items():
-        if key not in made or made[key] != value:
-            raise RunError(
-                f"{stage.folder}: this evaluation was interrupted with {key} = {made.get(key)!r}, now it is {value!r}. "
-                'Put that back to go on with it, choose another name (name="…"), or start anew with --fresh.'
-            )
+    require_same(
+        {"journal format": header.get("format"), **header.get("made_from", {})},
+        {"journal format": _FORMAT, **stage.made_from},
+        f"{stage.folder}: this evaluation was interrupted",
+        'Put that back to resume, choose another name (name="…"), or start anew with --fresh.',
+    )

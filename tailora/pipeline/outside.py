@@ -17,9 +17,10 @@ from tailora.data.examples import Kept, spell, to_examples
 from tailora.data.labels import name_classes
 from tailora.data.read import Source, locate_source, read_rows
 from tailora.data.rows import content_key
-from tailora.errors import DataError, RecipeError, RunError
+from tailora.errors import DataError, RecipeError
 from tailora.files import Row, RowFile
 from tailora.pipeline.evaluate import compare_variants, read_comparison
+from tailora.provenance import require_same
 from tailora.recipe import Data, Recipe, parse_recipe
 from tailora.run import RUNS, Run, Stage
 from tailora.tasks import read_labels
@@ -106,8 +107,8 @@ def _stem(name: str) -> str:
     return Path(name.partition("#")[0]).name.partition(".")[0]
 
 
-def evaluate_on(folder: Path, recipe: Recipe, *, fresh: bool = False) -> tuple[Row, Run]:
-    """Compare base and tuned of the run in `folder` on the rows of `recipe`, which `recipe_on` makes.
+def evaluate_on(owner: Run, recipe: Recipe, *, fresh: bool = False) -> tuple[Row, Run]:
+    """Compare base and tuned of the run `owner` on the rows of `recipe`, which `recipe_on` makes.
 
     The results lie in `<run>/evaluate-on/<name>/`. Rows that share something with the run's training rows are marked,
     and every score is also given without them.
@@ -116,7 +117,7 @@ def evaluate_on(folder: Path, recipe: Recipe, *, fresh: bool = False) -> tuple[R
         RunError: when the run has no adapter yet, or the rows have changed since.
         DataError: when the rows cannot be read.
     """
-    owner = Run(folder, recipe)
+    folder = owner.folder
     for stage in ("prepare", "train"):
         owner.require(stage)
     trained = RowFile.open(folder / "prepare" / "train.jsonl")
@@ -183,10 +184,8 @@ def _evaluate(recipe: Recipe, root: Path, adapter: Path, known: _Known, fresh: b
                 read = _questions(source) if isinstance(source, Harness) else _rows(source, recipe.data, known.labels)
                 _prepare({"path": str(source), "sha256": made_from["rows"]}, *read, known, stage)
                 stage.facts["made_from"] = made_from
-        if run.facts("prepare").get("made_from") != made_from:
-            raise RunError(
-                f"{run.folder}: rows or adapter have changed since this was begun; add --fresh to begin anew."
-            )
+        made = run.facts("prepare").get("made_from", {})
+        require_same(made, made_from, f"{run.folder}: prepare is done", "Add --fresh to begin anew.")
         if not run.is_done("evaluate"):
             harness = source if isinstance(source, Harness) else None
             compare_variants(run, adapter, leaks_known=known.trained is not None, harness=harness)

@@ -2,7 +2,6 @@
 
 import math
 import time
-from pathlib import Path
 from typing import Any
 
 from tailora import machine
@@ -12,23 +11,22 @@ from tailora.model.trial import count_tokens, kernel_bytes
 from tailora.pipeline.prepare import prepare
 from tailora.pipeline.train import Ready, set_up
 from tailora.recipe import Recipe
-from tailora.run import RUNS, Run, Stage
+from tailora.run import Run, Stage
 from tailora.text.chat import Sample
 from tailora.text.length_budget import Fitting
 
 _FEW, _MORE = 4, 20  # tokens of the two answers whose times give that of a token
 
 
-def plan(recipe: Recipe, root: Path = RUNS) -> Plan:
-    """Measure what training and evaluating `recipe` will take; prepares the data first where that has not been done.
+def plan(run: Run) -> Plan:
+    """Measure what training and evaluating `run` will take; prepares the data first where that has not been done.
 
     Raises:
         RunError: when training needs more memory than may be held; says which keys would make it fit.
     """
     from tailora.model.fit import foretell
 
-    run = Run.open(recipe, root, stages=("prepare", "train"))
-    splits = prepare(recipe, root)
+    recipe, splits = run.recipe, prepare(run)
     started, stage = time.monotonic(), Stage(run.folder, writes=False)
     ready = set_up(run, splits, stage)
     loading, loading_bytes = time.monotonic() - started, machine.held_memory_bytes()

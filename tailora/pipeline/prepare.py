@@ -12,18 +12,19 @@ from tailora.data.card import Prepared, make_card
 from tailora.data.examples import Kept
 from tailora.data.findings import findings
 from tailora.data.labels import Classes
-from tailora.data.sources import Sources, locate_sources, read_examples
+from tailora.data.sources import locate_sources, read_examples
 from tailora.data.split import Division, Splits, divide, weighted
-from tailora.errors import DataError, RunError, some_of
+from tailora.errors import DataError, some_of
 from tailora.files import Row, RowFile
 from tailora.measure import metrics
 from tailora.present.data import finding_text
-from tailora.recipe import Data, Recipe
-from tailora.run import RUNS, Run, tell
+from tailora.provenance import require_same
+from tailora.recipe import Data
+from tailora.run import Run, tell
 
 
-def prepare(recipe: Recipe, root: Path = RUNS) -> Splits:
-    """Read, clean and split the data of `recipe` into `<run>/prepare/`; returns at once when that is done.
+def prepare(run: Run) -> Splits:
+    """Read, clean and split the data of `run` into `<run>/prepare/`; returns at once when that is done.
 
     Rows stay on disk: memory holds a few hundred bytes of each.
 
@@ -31,10 +32,9 @@ def prepare(recipe: Recipe, root: Path = RUNS) -> Splits:
         DataError: for a source that cannot be read, columns that cannot be found, or too few rows.
         RunError: when the source has changed since the splits were made.
     """
-    run = Run.open(recipe, root, stages=("prepare",))
-    sources = locate_sources(recipe.data)
     if run.is_done("prepare"):
-        return _load_splits(run, sources)
+        return _load_splits(run)
+    recipe, sources = run.recipe, locate_sources(run.recipe.data)
     for split, listed in sources.items():
         if split != "train" and not isinstance(getattr(recipe.data, split), str):
             names = ", ".join(name for _, source in listed for name in source.parts())
@@ -50,7 +50,7 @@ def prepare(recipe: Recipe, root: Path = RUNS) -> Splits:
         if recipe.data.strict and (found := findings(card)):
             raise DataError([f"data.strict: {finding_text(finding)}" for finding in found])
         prepared.rows.path.unlink()
-    return _load_splits(run, sources)
+    return _splits(run)
 
 
 def _divided(rows: RowFile, own: dict[str, range], kept: Kept, classes: Classes | None, data: Data) -> Prepared:
@@ -135,14 +135,27 @@ def _marked_rows(prepared: Prepared, name: str, seen: dict[str, Counter[str]]) -
         yield row | {"leaks": leaks[i]} if i in leaks else row
 
 
-def _load_splits(run: Run, sources: Sources) -> Splits:
+def _load_splits(run: Run) -> Splits:
+    """Return the splits of a finished stage; sources that are still here must be those that they were made from."""
+    read = {
+        entry["path"]: entry["sha256"] for entry in files.read_json(run.folder / "prepare" / "card.json")["sources"]
+    }
+    try:
+        sources = locate_sources(run.recipe.data)
+    except DataError:  # gone, or the run was copied without them: it holds all that is needed
+        return _splits(run)
+    here = [source for listed in sources.values() for _, source in listed if not source.hub]
+    require_same(
+        read,
+        {str(source): source.sha256() for source in here},
+        f"{run.folder}: prepare is done",
+        "Choose another name, or add --fresh.",
+    )
+    return _splits(run)
+
+
+def _splits(run: Run) -> Splits:
     folder = run.folder / "prepare"
-    read = {entry["path"]: entry["sha256"] for entry in files.read_json(folder / "card.json")["sources"]}
-    for source in (source for listed in sources.values() for _, source in listed):
-        if read.get(str(source)) != source.sha256():
-            raise RunError(
-                f"{run.folder}: {source} has changed since prepare was done. Choose another name, or add --fresh."
-            )
     return Splits(*(RowFile.open(folder / f"{name}.jsonl") for name in Splits._fields))
 
 

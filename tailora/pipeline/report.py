@@ -4,17 +4,15 @@ from pathlib import Path
 
 from tailora import files
 from tailora.present.report import render, tell
-from tailora.recipe import Recipe
-from tailora.run import RUNS, Run
+from tailora.run import Run
 
 
-def report(recipe: Recipe, root: Path = RUNS) -> Path:
+def report(run: Run) -> Path:
     """Write `<run>/report/` from the files of the finished stages and return the path of `report.html`.
 
     Raises:
         RunError: when a stage that is reported on has not been done.
     """
-    run = Run.open(recipe, root)
     for needed in ("prepare", "train", "evaluate"):
         run.require(needed)
     run.forget("report")

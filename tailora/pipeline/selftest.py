@@ -16,6 +16,7 @@ from tailora.pipeline.train import train
 from tailora.present.comparison import verdict_line
 from tailora.present.format import format_value
 from tailora.recipe import Recipe, parse_recipe
+from tailora.run import Run
 
 _WORDS = {
     "animals": ["otter", "heron", "badger", "lizard", "falcon", "beetle"],
@@ -41,11 +42,12 @@ def selftest(folder: Path) -> Iterator[tuple[str, str]]:
 
 def _run(recipe: Recipe, root: Path) -> Iterator[tuple[str, str]]:
     started = time.monotonic()
-    prepare(recipe, root)
-    train(recipe, root)
-    comparison = evaluate(recipe, root)
-    page = report(recipe, root)
-    for made in (page, root / recipe.name / "train" / "adapter" / "adapter_model.safetensors"):
+    run = Run.open(recipe, root)
+    prepare(run)
+    train(run)
+    comparison = evaluate(run)
+    page = report(run)
+    for made in (page, run.folder / "train" / "adapter" / "adapter_model.safetensors"):
         if not made.is_file() or not made.stat().st_size:
             raise RunError(f"the self-test of {recipe.task} left no {made.name}; tailora does not work here.")
     first = verdict_line(comparison)

@@ -1,7 +1,6 @@
 """What a base model would read and learn of prepared rows, before any training."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from tailora import files
@@ -9,33 +8,32 @@ from tailora.errors import DataError
 from tailora.files import Row
 from tailora.pipeline.prepare import prepare
 from tailora.present.data import budget_line, budget_warnings
-from tailora.recipe import Recipe
-from tailora.run import RUNS, day_of
+from tailora.run import Run, day_of
 from tailora.text.chat import Prompts
 from tailora.text.label_texts import Texts
 from tailora.text.length_budget import fit_rows
 
 
-def count_tokens(recipe: Recipe, root: Path = RUNS) -> list[str]:
+def count_tokens(run: Run) -> list[str]:
     """Return what the base model would read and learn of the splits, as lines, without loading its weights."""
     from tailora.model.load import load_config, load_tokenizer, longest_input
 
-    splits = prepare(recipe, root)
+    recipe, splits = run.recipe, prepare(run)
     tokenizer = load_tokenizer(recipe.model)
     longest = longest_input(load_config(recipe.model), recipe.model)
     if recipe.task == "classify":
-        texts = _texts(recipe, root, tokenizer)
+        texts = _texts(run, tokenizer)
         fitting = {name: texts.fit(rows, longest, name) for name, rows in splits._asdict().items()}
         remarks = texts.remarks()
     else:
-        prompts = Prompts(tokenizer, day_of(root / recipe.name))
+        prompts = Prompts(tokenizer, day_of(run.folder))
         fitting = {name: fit_rows(rows, prompts, longest, name) for name, rows in splits._asdict().items()}
         remarks = prompts.remarks()
     budgets = {name: asdict(part.budget) for name, part in fitting.items()}
     return [budget_line(budgets["train"], recipe.task), *budget_warnings(budgets), *remarks]
 
 
-def seen_by_model(recipe: Recipe, number: int, root: Path = RUNS) -> tuple[list[tuple[str, bool]], str]:
+def seen_by_model(run: Run, number: int) -> tuple[list[tuple[str, bool]], str]:
     """Return training row `number` as pieces of text, each with whether it is learned, and a line of counts.
 
     Raises:
@@ -43,20 +41,20 @@ def seen_by_model(recipe: Recipe, number: int, root: Path = RUNS) -> tuple[list[
     """
     from tailora.model.load import load_tokenizer
 
-    rows = prepare(recipe, root).train
+    recipe, rows = run.recipe, prepare(run).train
     if number >= len(rows):
         raise DataError(f"there is no training row {number}; the last one is {len(rows) - 1}.")
     row, tokenizer = rows[number], load_tokenizer(recipe.model)
     if recipe.task == "classify":
-        tokens = _texts(recipe, root, tokenizer).encode(row).tokens
+        tokens = _texts(run, tokenizer).encode(row).tokens
         pieces, learned = [(tokenizer.decode(tokens), False), (f" → {row['answer']}", True)], "none of them learned"
     else:
-        tokens, pieces, learned = _pieces(row, Prompts(tokenizer, day_of(root / recipe.name)))
+        tokens, pieces, learned = _pieces(row, Prompts(tokenizer, day_of(run.folder)))
     return pieces, f"{row['id']} ({row['where']}): {len(tokens):,} tokens, {learned}"
 
 
-def _texts(recipe: Recipe, root: Path, tokenizer: Any) -> Texts:
-    return Texts(tokenizer, files.read_json(root / recipe.name / "prepare" / "labels.json")["names"])
+def _texts(run: Run, tokenizer: Any) -> Texts:
+    return Texts(tokenizer, files.read_json(run.folder / "prepare" / "labels.json")["names"])
 
 
 def _pieces(row: Row, prompts: Prompts) -> tuple[list[int], list[tuple[str, bool]], str]:

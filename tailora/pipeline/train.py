@@ -15,9 +15,10 @@ from tailora.pipeline.prepare import prepare
 from tailora.present.data import budget_line, budget_warnings
 from tailora.present.model_card import model_card
 from tailora.present.training import forecast_line
+from tailora.provenance import require_same
 from tailora.recipe import Recipe
 from tailora.recipe import Train as TrainSettings
-from tailora.run import RUNS, Run, Stage, note, tell, warn
+from tailora.run import Run, Stage, note, tell, warn
 from tailora.tasks.base import Task
 from tailora.text.chat import Sample
 from tailora.track import check_trackers, trackers
@@ -40,8 +41,8 @@ class _Job(NamedTuple):
     ids: list[str]
 
 
-def train(recipe: Recipe, root: Path = RUNS) -> Run:
-    """Fine-tune the base model of `recipe` with LoRA; the adapter lands in `<run>/train/adapter/`.
+def train(run: Run) -> Run:
+    """Fine-tune the base model of `run` with LoRA; the adapter lands in `<run>/train/adapter/`.
 
     Returns at once when that is done, and goes on from the newest checkpoint when it was interrupted. Of several
     processes that a launcher started, the first does everything and the others only help it to train.
@@ -55,8 +56,8 @@ def train(recipe: Recipe, root: Path = RUNS) -> Run:
     from tailora.model.locate import locate_base
 
     if machine.place().number:
-        return _help(recipe, root)
-    run = Run.open(recipe, root)
+        return _help(run)
+    recipe = run.recipe
     if run.is_done("train"):
         dismiss()
         return run
@@ -64,7 +65,7 @@ def train(recipe: Recipe, root: Path = RUNS) -> Run:
     with run.lock():
         locate_base(recipe.model.base)
         check_trackers(recipe.train.trackers)
-        splits = prepare(recipe, root)
+        splits = prepare(run)
         with run.stage("train", resume=True) as stage, joined() as group:
             _train(run, splits, stage, group)
         files.remove_folder(run.folder / "train" / "checkpoints")  # only now: killed before, they are still needed
@@ -188,14 +189,14 @@ def _announce(forecast: Forecast) -> None:
     tell("train", forecast_line(forecast))
 
 
-def _help(recipe: Recipe, root: Path) -> Run:
+def _help(run: Run) -> Run:
     """Train with the first process, which alone reads rows and writes the run; return its run."""
     from tailora.model import load
     from tailora.model.fit import fit
     from tailora.tasks import make_task
 
+    recipe = run.recipe
     check_launch(recipe.train)
-    run = Run(root / recipe.name, recipe)
     with joined() as group:
         job: _Job | None = group.tell(None)
         if job is None:
@@ -225,9 +226,8 @@ def _trained_by(recipe: Recipe) -> dict[str, Any]:
 
 
 def _refuse_other_job(job: _Job, recipe: Recipe) -> None:
-    for key, value in _trained_by(recipe).items():
-        if job.keys[key] != value:
-            raise RunError(f"this process was started with {key} = {value!r}, the first one with {job.keys[key]!r}.")
+    remedy = "Start all processes with the same recipe."
+    require_same(job.keys, _trained_by(recipe), "the first process was started with another recipe", remedy)
 
 
 def _length(sample: Sample) -> files.Row:

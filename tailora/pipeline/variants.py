@@ -11,6 +11,7 @@ from tailora.data.read import locate_source
 from tailora.errors import RunError
 from tailora.model.border import read_origin
 from tailora.pipeline.journal import Journal
+from tailora.provenance import require_same
 from tailora.recipe import Evaluate, Recipe
 from tailora.run import Run, Stage, day_of
 from tailora.text.batching import results_by_number
@@ -105,12 +106,13 @@ def without_own_metrics(settings: Evaluate) -> Evaluate:
 def _check_origin(run: Run, adapter: Path, prints: dict[str, str]) -> None:
     """Raise RunError when an adapter of ours meets another base or another template than it was trained with."""
     made = read_origin(adapter)
-    for what, now in prints.items():
-        if made.get(what, now) != now:
-            raise RunError(
-                f"{run.folder}: the adapter was trained with another {'base model' if what == 'base' else 'template'} "
-                f"({made[what]}, now {now}). Train again with --fresh, or restore the base it was trained on."
-            )
+    names = {"base": "the base model", "prompts": "the template"}
+    require_same(
+        {names[key]: made[key] for key in prints if key in made},
+        {names[key]: value for key, value in prints.items() if key in made},
+        f"{run.folder}: the adapter is trained",
+        "Train again with --fresh, or restore the base it was trained on.",
+    )
 
 
 def hashes_of_own(recipe: Recipe) -> dict[str, str | None]:

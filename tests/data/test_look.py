@@ -11,6 +11,7 @@ from tailora.data.look import look
 from tailora.errors import DataError
 from tailora.pipeline import prepare
 from tailora.recipe import Recipe, describe_recipe, parse_recipe
+from tailora.run import Run
 
 
 def recipe_from(path: Path) -> tuple[str, Recipe]:
@@ -69,7 +70,9 @@ def test_what_is_found_stands_in_the_recipe_and_can_be_prepared(name: str, tmp_p
     assert recipe.task == task and {key: getattr(recipe.data, key) for key in keys} == keys
     remarks = [line for line in text.splitlines() if line.startswith("# Seen: ")]
     assert all(any(said in remark for remark in remarks) for said in seen)
-    assert sum(map(len, prepare(recipe, tmp_path / "runs"))) == content.count("\n") - content.startswith("review")
+    assert sum(map(len, prepare(Run.open(recipe, tmp_path / "runs")))) == content.count("\n") - content.startswith(
+        "review"
+    )
 
 
 def test_splits_that_come_with_the_source_are_left_to_it(tmp_path: Path) -> None:
@@ -79,7 +82,9 @@ def test_splits_that_come_with_the_source_are_left_to_it(tmp_path: Path) -> None
     text, recipe = recipe_from(path)
     assert "# Seen: comes with the source, rows.json: test" in text
     assert "test" not in recipe.data.model_fields_set and "val" in recipe.data.model_fields_set
-    assert sorted(row["answer"] for row in prepare(recipe, tmp_path / "runs").test) == [f"a{i}" for i in range(15, 20)]
+    assert sorted(row["answer"] for row in prepare(Run.open(recipe, tmp_path / "runs")).test) == [
+        f"a{i}" for i in range(15, 20)
+    ]
 
 
 @pytest.mark.parametrize(

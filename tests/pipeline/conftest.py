@@ -9,9 +9,11 @@ import pytest
 
 from tailora.data.split import Splits
 from tailora.files import Row
-from tailora.pipeline import prepare, run
+from tailora.pipeline import prepare
 from tailora.recipe import Recipe, parse_recipe
+from tailora.run import Run
 from tests.rows import read, write
+from tests.runs import every_stage
 from tests.toys import save_toy
 
 
@@ -74,7 +76,7 @@ def make_recipe(workshop: Path) -> Callable[..., Recipe]:
 def finished(make_recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a finished run of the plain recipe."""
     root = tmp_path_factory.mktemp("runs")
-    return run(make_recipe(), root).parents[1]
+    return every_stage(make_recipe(), root).parents[1]
 
 
 @pytest.fixture
@@ -90,7 +92,7 @@ def prepared(tmp_path: Path) -> Callable[..., tuple[Splits, Row]]:
             for key, value in data.items()
         }
         asked = parse_recipe({"name": f"run-{next(number)}", "task": task, "data": keys})
-        splits = prepare(asked, tmp_path / "runs")
+        splits = prepare(Run.open(asked, tmp_path / "runs"))
         return splits, read(tmp_path / "runs" / asked.name / "prepare" / "card.json")
 
     return make

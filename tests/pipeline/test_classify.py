@@ -20,15 +20,17 @@ from sklearn import metrics
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, DistilBertConfig
 
 from tailora.errors import DataError, ModelError, RecipeError, RunError
-from tailora.pipeline import evaluate, prepare, run, train
+from tailora.pipeline import evaluate, prepare, train
 from tailora.pipeline.outside import evaluate_adapter, evaluate_on, recipe_of_adapter, recipe_on
 from tailora.pipeline.show import count_tokens, seen_by_model
 from tailora.present.comparison import sentences
 from tailora.present.data import other_rows_lines
 from tailora.present.training import training_lines
 from tailora.recipe import Recipe, describe_recipe
+from tailora.run import Run
 from tests.processes import JOURNAL, await_lines, lines_in, start_tailora
 from tests.rows import read, write
+from tests.runs import every_stage
 from tests.toys import save_toy, toy_tokenizer
 
 MakeRecipe = Callable[..., Recipe]
@@ -75,7 +77,7 @@ def make(place: Path, make_recipe: MakeRecipe) -> MakeRecipe:
 
 @pytest.fixture(scope="module")
 def trained(make: MakeRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(make(), tmp_path_factory.mktemp("runs")).folder
+    return train(Run.open(make(), tmp_path_factory.mktemp("runs"))).folder
 
 
 def test_the_loss_falls_below_that_of_chance(trained: Path) -> None:
@@ -120,15 +122,15 @@ def test_a_key_changes_what_comes_out(
 ) -> None:
     asked = make(**{key: value})
     if changed == PREPARED:
-        prepare(asked, tmp_path)
+        prepare(Run.open(asked, tmp_path))
     else:
-        train(asked, tmp_path)
+        train(Run.open(asked, tmp_path))
     digests = [hashlib.sha256((folder / changed).read_bytes()).hexdigest() for folder in (trained, tmp_path / "texts")]
     assert digests[0] != digests[1]
 
 
 def test_the_same_recipe_gives_the_same_adapter(make: MakeRecipe, trained: Path, tmp_path: Path) -> None:
-    train(make(), tmp_path)
+    train(Run.open(make(), tmp_path))
     assert (tmp_path / "texts" / ADAPTER).read_bytes() == (trained / ADAPTER).read_bytes()
 
 
@@ -138,22 +140,24 @@ def test_the_same_recipe_gives_the_same_adapter(make: MakeRecipe, trained: Path,
 )
 def test_keys_of_speed_do_not_change_what_is_learned(key: str, value: Any, make: MakeRecipe, tmp_path: Path) -> None:
     few = {"train.epochs": 2, "train.lr": 1e-3}  # rounding differences grow with every step
-    folders = [train(make(**few, **more), tmp_path / str(i)).folder for i, more in enumerate(({}, {key: value}))]
+    folders = [
+        train(Run.open(make(**few, **more), tmp_path / str(i))).folder for i, more in enumerate(({}, {key: value}))
+    ]
     losses = [read(folder / "train/stage.json")["fitted"]["best_val_loss"] for folder in folders]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 def test_what_the_model_sees_can_be_shown(make: MakeRecipe, trained: Path) -> None:
     row = read(trained / PREPARED)[0]
-    pieces, line = seen_by_model(make(), 0, trained.parent)
+    pieces, line = seen_by_model(Run.open(make(), trained.parent), 0)
     assert pieces == [(row["prompt"][0]["content"], False), (f" → {row['answer']}", True)]
     assert row["id"] in line
-    assert "54 rows" in (line := count_tokens(make(), trained.parent)[0]) and "masked" not in line
+    assert "54 rows" in (line := count_tokens(Run.open(make(), trained.parent))[0]) and "masked" not in line
 
 
 def test_an_adapter_does_not_meet_classes_in_another_order(make: MakeRecipe, trained: Path) -> None:
-    with pytest.raises(RunError, match=r"prepare was made with data\.labels"):
-        train(make(**{"data.labels": ["World", "Sports", "Business"]}), trained.parent)
+    with pytest.raises(RunError, match=r"prepare is done, but data\.labels has changed"):
+        train(Run.open(make(**{"data.labels": ["World", "Sports", "Business"]}), trained.parent))
 
 
 @pytest.mark.parametrize("lora", [{"method": "rslora"}, {"method": "dora"}, {"method": "adalora"}, {"init": "pissa"}])
@@ -161,14 +165,14 @@ def test_every_method_saves_its_head_for_plain_peft(
     lora: dict[str, Any], make: MakeRecipe, place: Path, tmp_path: Path
 ) -> None:
     asked = make(**{f"lora.{key}": value for key, value in lora.items()}, **{"train.epochs": 6})
-    folder = train(asked, tmp_path).folder
+    folder = train(Run.open(asked, tmp_path)).folder
     assert_val_loss_is_that_of_plain_peft(folder, place)
 
 
 @pytest.fixture(scope="module")
 def finished(make: MakeRecipe, trained: Path) -> Path:
     """Return the folder of a finished run."""
-    return run(make(), trained.parent).parents[1]
+    return every_stage(make(), trained.parent).parents[1]
 
 
 def test_a_run_leaves_the_files_of_every_variant_and_baseline(finished: Path) -> None:
@@ -235,9 +239,9 @@ def test_what_a_reader_must_know_is_said(finished: Path) -> None:
 
 def test_kills_change_no_number(make: MakeRecipe, tmp_path: Path) -> None:
     slow = {"train.micro_batch_tokens": 16, "train.epochs": 1}
-    whole = train(make(**slow), tmp_path / "whole").folder
+    whole = train(Run.open(make(**slow), tmp_path / "whole")).folder
     folder = Path(shutil.copytree(whole, tmp_path / "killed" / "texts"))
-    evaluate(make(**slow), whole.parent)
+    evaluate(Run.open(make(**slow), whole.parent))
     (tmp_path / "slow.toml").write_text(describe_recipe(make(**slow)))
     journal, killed = folder / JOURNAL, 0
     while True:
@@ -259,15 +263,15 @@ def test_kills_change_no_number(make: MakeRecipe, tmp_path: Path) -> None:
 
 
 def test_rows_of_the_test_split_may_be_few(make: MakeRecipe, trained: Path, tmp_path: Path) -> None:
-    comparison = evaluate(make(**{"evaluate.rows": 5, "train.epochs": 1}), tmp_path)
+    comparison = evaluate(Run.open(make(**{"evaluate.rows": 5, "train.epochs": 1}), tmp_path))
     assert comparison["rows"]["not_asked"] == 13 and comparison["metrics"][0]["n"] == 5
 
 
 def test_another_metric_may_decide(make: MakeRecipe, tmp_path: Path) -> None:
-    comparison = evaluate(make(**{"evaluate.primary": "macro F1", "train.epochs": 1}), tmp_path)
+    comparison = evaluate(Run.open(make(**{"evaluate.primary": "macro F1", "train.epochs": 1}), tmp_path))
     assert comparison["primary"] == "macro F1"
     with pytest.raises(RecipeError, match="macro F1"):
-        evaluate(make(**{"evaluate.primary": "macroF1"}), tmp_path / "other")
+        evaluate(Run.open(make(**{"evaluate.primary": "macroF1"}), tmp_path / "other"))
 
 
 # Adapters made elsewhere, and other texts.
@@ -371,12 +375,12 @@ def test_the_classifier_of_a_run_labels_other_texts_beside_its_baselines(
 ) -> None:
     folder = shutil.copytree(trained, tmp_path / "texts")
     write_texts(tmp_path / "more.jsonl", 120)
-    comparison, done = evaluate_on(folder, recipe_on(make(), str(tmp_path / "more.jsonl")))
+    comparison, done = evaluate_on(Run.load(folder), recipe_on(make(), str(tmp_path / "more.jsonl")))
     assert [entry["name"] for entry in comparison["baselines"]] == ["majority", "tf-idf", "probe"]
     assert comparison["names"] == ["Business", "Sports", "World"]
     assert any(row.get("leaks") for row in read(done.folder / "prepare/test.jsonl"))  # ninety are those of the run
-    again, _ = evaluate_on(folder, recipe_on(make(), str(tmp_path / "more.jsonl")))
+    again, _ = evaluate_on(Run.load(folder), recipe_on(make(), str(tmp_path / "more.jsonl")))
     assert again == comparison
     write(tmp_path / "strange.jsonl", [{"text": "a w1 b", "label": "Weather"}, {"text": "b w2 c", "label": "Sports"}])
     with pytest.raises(DataError, match=r"'Weather' is not among data\.labels"):
-        evaluate_on(folder, recipe_on(make(), str(tmp_path / "strange.jsonl")))
+        evaluate_on(Run.load(folder), recipe_on(make(), str(tmp_path / "strange.jsonl")))

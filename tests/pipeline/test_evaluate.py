@@ -26,6 +26,7 @@ from tailora.present.comparison import sentences
 from tailora.present.data import other_rows_lines
 from tailora.recipe import Model as ModelSettings
 from tailora.recipe import Recipe, describe_recipe
+from tailora.run import Run
 from tests.processes import JOURNAL, await_lines, lines_in, start_tailora
 from tests.rows import read, write
 from tests.toys import save_toy
@@ -71,7 +72,7 @@ def whole(finished: Path, make_recipe: MakeRecipe, tmp_path_factory: pytest.Temp
     run = shutil.copytree(finished, tmp_path_factory.mktemp("whole") / "toy")
     shutil.rmtree(run / "evaluate")
     shutil.rmtree(run / "report")
-    evaluate(make_recipe(**SLOW), run.parent)
+    evaluate(Run.open(make_recipe(**SLOW), run.parent))
     return digests(run / "evaluate")
 
 
@@ -131,7 +132,7 @@ def test_an_interrupted_evaluation_is_not_continued_with_other_values(trained: P
     process.join(60)
     said = (trained.parent / "out.txt").read_text()
     assert process.exitcode == 2
-    assert "evaluate.max_new_tokens = 24, now it is 9" in said and "--fresh" in said
+    assert "evaluate.max_new_tokens has changed since (24, now 9)" in said and "--fresh" in said
     process = start(trained, slow_recipe, "evaluate.max_new_tokens=9", "--fresh")
     process.join(60)
     assert process.exitcode == 0
@@ -155,7 +156,7 @@ def test_own_prompts_stand_side_by_side_and_what_was_lost_is_named(
     trained: Path, make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
     free = make_recipe(**{"evaluate.prompts": ["Write `add` with 7.", "What is this?"]})
-    evaluate(free, trained.parent)
+    evaluate(Run.open(free, trained.parent))
     first = read(trained / "evaluate" / "prompts.jsonl")
     assert [row["prompt"] for row in first] == ["Write `add` with 7.", "What is this?"]
     assert all(row["regressed"] is None and row["expected"] is None for row in first)
@@ -170,7 +171,7 @@ def test_own_prompts_stand_side_by_side_and_what_was_lost_is_named(
     ]
     name = write(tmp_path / "prompts.jsonl", rows)
     shutil.rmtree(trained / "evaluate")
-    comparison = evaluate(make_recipe(**{"evaluate.prompts": name}), trained.parent)
+    comparison = evaluate(Run.open(make_recipe(**{"evaluate.prompts": name}), trained.parent))
     assert comparison["prompts"] == {"asked": 4, "expected": 3, "regressed": ["prompt-1"]}
     again = read(trained / "evaluate" / "prompts.jsonl")
     assert [row["base"] for row in again] == [first[i]["base"] for i in (0, 1, 0, 1)]
@@ -184,10 +185,10 @@ def test_prompts_that_have_changed_are_not_taken_for_the_old_ones(
 ) -> None:
     (tmp_path / "prompts.txt").write_text("What is 1?\n")
     asked = make_recipe(**{"evaluate.prompts": str(tmp_path / "prompts.txt")})
-    evaluate(asked, trained.parent)
+    evaluate(Run.open(asked, trained.parent))
     (tmp_path / "prompts.txt").write_text("What is 2?\n")
     with pytest.raises(RunError, match=r"evaluate\.prompts has changed.*--fresh"):
-        evaluate(asked, trained.parent)
+        evaluate(Run.open(asked, trained.parent))
 
 
 def test_a_metric_that_has_changed_is_not_taken_for_the_old_one(
@@ -196,11 +197,11 @@ def test_a_metric_that_has_changed_is_not_taken_for_the_old_one(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "changing.py").write_text("def size(answer, row): return len(answer)\n")
     asked = make_recipe(**{"evaluate.metrics": ["changing:size"]})
-    evaluate(asked, trained.parent)
-    assert evaluate(asked, trained.parent)
+    evaluate(Run.open(asked, trained.parent))
+    assert evaluate(Run.open(asked, trained.parent))
     (tmp_path / "changing.py").write_text("def size(answer, row): return 2 * len(answer)\n")
     with pytest.raises(RunError, match=r"evaluate\.metrics has changed.*--fresh"):
-        evaluate(asked, trained.parent)
+        evaluate(Run.open(asked, trained.parent))
 
 
 def test_rows_whose_reference_fails_their_own_tests_are_named(
@@ -213,7 +214,9 @@ def test_rows_whose_reference_fails_their_own_tests_are_named(
         }
         for i in range(4)
     ]  # fmt: skip
-    comparison, _ = evaluate_on(trained, recipe_on(make_recipe(**SHORT), write(tmp_path / "wrong.jsonl", rows)))
+    comparison, _ = evaluate_on(
+        Run.load(trained), recipe_on(make_recipe(**SHORT), write(tmp_path / "wrong.jsonl", rows))
+    )
     assert sorted(comparison["unsolved"]) == ["row 0", "row 1", "row 3"]
     (line,) = [line for line in sentences(comparison) if "fail their own tests" in line]
     assert "3 rows" in line and "row 3" in line
@@ -257,12 +260,14 @@ def test_a_runs_adapter_meets_other_rows_and_leaks_are_marked(
     other = recipe_on(make_recipe(**SHORT), source)
     assert other.name == "my-problems"
     before = digests(finished / "evaluate")
-    comparison, run = evaluate_on(trained, other)
+    comparison, run = evaluate_on(Run.load(trained), other)
     assert run.folder == trained / "evaluate-on" / "my-problems"
     assert not (trained / "evaluate").exists()  # nothing of the run's own evaluation is touched
     assert {row["leaks"] for row in read(run.folder / "evaluate" / "base" / "predictions.jsonl")} == {"same question"}
     assert any("the prompt 3" in line for line in other_rows_lines(run.folder))
-    comparison, run = evaluate_on(trained, recipe_on(make_recipe(**SHORT), write(tmp_path / "mbpp.jsonl", new)))
+    comparison, run = evaluate_on(
+        Run.load(trained), recipe_on(make_recipe(**SHORT), write(tmp_path / "mbpp.jsonl", new))
+    )
     assert comparison["primary"] == "pass@1" and comparison["rows"]["rows"] == 4
     assert {row["leaks"] for row in read(run.folder / "evaluate" / "tuned" / "predictions.jsonl")} == {None}
     assert any("contamination" in line and line.endswith(": none") for line in other_rows_lines(run.folder))
@@ -278,7 +283,7 @@ def test_other_rows_give_the_numbers_of_the_runs_own_evaluation(
         {"prompt": row["prompt"], "completion": row["answer"], "tests": row["tests"]}
         for row in read(run / "prepare" / "test.jsonl")
     ]
-    _, other = evaluate_on(run, recipe_on(make_recipe(**SHORT), write(tmp_path / "same.jsonl", rows)))
+    _, other = evaluate_on(Run.load(run), recipe_on(make_recipe(**SHORT), write(tmp_path / "same.jsonl", rows)))
 
     def numbers(folder: Path, variant: str) -> list[Any]:
         found = read(folder / "evaluate" / variant / "predictions.jsonl")
@@ -295,9 +300,9 @@ def test_columns_of_other_rows_can_be_named_and_the_runs_own_are_not_asked_of_th
     source = write(tmp_path / "odd.jsonl", rows)
     asked = make_recipe(**{"data.prompt": "topic sentence", "data.answer": "reply"})
     with pytest.raises(DataError, match="no column looks like the prompt"):
-        evaluate_on(trained, recipe_on(asked, source))
+        evaluate_on(Run.load(trained), recipe_on(asked, source))
     words = ["data.prompt=topic sentence", "data.answer=reply"]
-    comparison, _ = evaluate_on(trained, recipe_on(asked, source, "odd", words))
+    comparison, _ = evaluate_on(Run.load(trained), recipe_on(asked, source, "odd", words))
     assert comparison["rows"]["rows"] == 4
 
 
@@ -306,16 +311,19 @@ def test_changed_rows_are_refused_until_they_are_asked_for_anew(
 ) -> None:
     rows = [{"question": f"What is {i}?", "answer": f"it is {i}"} for i in range(5)]
     asked = recipe_on(make_recipe(**SHORT), write(tmp_path / "rows.jsonl", rows))
-    evaluate_on(trained, asked)
+    evaluate_on(Run.load(trained), asked)
     write(tmp_path / "rows.jsonl", rows[:4])
-    with pytest.raises(RunError, match="rows or adapter have changed"):
-        evaluate_on(trained, asked)
-    assert evaluate_on(trained, asked, fresh=True)[0]["rows"]["rows"] == 4
+    with pytest.raises(RunError, match="rows has changed since"):
+        evaluate_on(Run.load(trained), asked)
+    assert evaluate_on(Run.load(trained), asked, fresh=True)[0]["rows"]["rows"] == 4
 
 
 def test_a_run_without_an_adapter_meets_no_rows(make_recipe: MakeRecipe, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="tailora prepare"):
-        evaluate_on(tmp_path / "toy", recipe_on(make_recipe(**SHORT), write(tmp_path / "r.jsonl", [{"question": "a"}])))
+        evaluate_on(
+            Run(tmp_path / "toy", make_recipe()),
+            recipe_on(make_recipe(**SHORT), write(tmp_path / "r.jsonl", [{"question": "a"}])),
+        )
     assert not (tmp_path / "toy").exists()
 
 
@@ -443,7 +451,7 @@ def test_an_adapter_of_ours_is_refused_on_other_weights_of_the_same_shape(
     trained: Path, rows: str, tmp_path: Path
 ) -> None:
     adapter, other = trained / "train" / "adapter", save_toy(tmp_path / "other", seed=1)
-    with pytest.raises(RunError, match="trained with another base model"):
+    with pytest.raises(RunError, match="the adapter is trained, but the base model has changed"):
         evaluate_adapter(recipe_of_adapter(adapter, str(other), rows), adapter, tmp_path / "runs")
 
 

@@ -127,7 +127,7 @@ def test_micro_tokens_bound_a_forward_pass() -> None:
 def test_a_key_of_speed_changes_the_way_and_not_the_adapter(
     key: str, value: Any, make_recipe: MakeRecipe, finished: Path, tmp_path: Path
 ) -> None:
-    train(make_recipe(**{key: value}), tmp_path)
+    train(Run.open(make_recipe(**{key: value}), tmp_path))
     facts = json.loads((tmp_path / "toy" / "train" / "stage.json").read_text())
     assert facts["path"]["name"] == ("plain" if value == "plain" else "fast")
     adapters = [load_file(run / ADAPTER) for run in (finished, tmp_path / "toy")]
@@ -137,7 +137,7 @@ def test_a_key_of_speed_changes_the_way_and_not_the_adapter(
 
 @pytest.mark.parametrize("key", ["evaluate.batch_size"])
 def test_a_key_of_speed_changes_no_answer(key: str, make_recipe: MakeRecipe, finished: Path, tmp_path: Path) -> None:
-    evaluate(make_recipe(**{key: 2}), tmp_path)
+    evaluate(Run.open(make_recipe(**{key: 2}), tmp_path))
     outputs = [
         [json.loads(line)["output"] for line in (run / PREDICTED).read_text().splitlines()]
         for run in (finished, tmp_path / "toy")
@@ -153,7 +153,7 @@ def test_keys_of_drawn_answers_change_those_and_nothing_else(
         root = tmp_path / "-".join(map(str, changes.values()))
         shutil.copytree(finished, root / "toy")
         Run.open(asked, root, fresh=True)
-        evaluate(asked, root)
+        evaluate(Run.open(asked, root))
         return [json.loads(line) for line in (root / "toy" / PREDICTED).read_text().splitlines()]
 
     two, four = rows(samples=2), rows(samples=4)
@@ -226,7 +226,7 @@ def test_a_model_runs_its_own_code_only_when_that_is_allowed(make_recipe: MakeRe
     (base / "config.json").write_text(json.dumps(config))
     asked = {"model.base": str(base)}
     with pytest.raises(ModelError):
-        evaluate(make_recipe(**asked), tmp_path / "off")
+        evaluate(Run.open(make_recipe(**asked), tmp_path / "off"))
     assert not witness.exists()
-    evaluate(make_recipe(**asked, **{"model.trust_remote_code": True}), tmp_path / "on")
+    evaluate(Run.open(make_recipe(**asked, **{"model.trust_remote_code": True}), tmp_path / "on"))
     assert witness.exists()

@@ -18,6 +18,7 @@ from tailora.pipeline.outside import evaluate_adapter, evaluate_on, recipe_of_ad
 from tailora.present.comparison import sentences
 from tailora.present.data import other_rows_lines
 from tailora.recipe import Recipe, describe_recipe
+from tailora.run import Run
 from tests.rows import read, write
 
 MakeRecipe = Callable[..., Recipe]
@@ -93,7 +94,7 @@ def named(tasks: Path, *names: str) -> str:
 @pytest.fixture(scope="module")
 def met(trained: Path, tasks: Path, make_recipe: MakeRecipe) -> tuple[Any, Path]:
     """Return the comparison on all tasks, and its folder."""
-    comparison, run = evaluate_on(trained, recipe_on(make_recipe(**LONG), named(tasks, *TASKS), "harnessed"))
+    comparison, run = evaluate_on(Run.load(trained), recipe_on(make_recipe(**LONG), named(tasks, *TASKS), "harnessed"))
     return comparison, run.folder / "evaluate"
 
 
@@ -201,7 +202,7 @@ def test_requests_that_are_too_long_lose_their_beginning_and_are_counted(
     trained: Path, tasks: Path, make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
     recipe = make_recipe(**{"model.max_length": 100})
-    comparison, _ = evaluate_on(trained, recipe_on(recipe, named(tasks, "pick"), "short"))
+    comparison, _ = evaluate_on(Run.load(trained), recipe_on(recipe, named(tasks, "pick"), "short"))
     counted = comparison["harness"]
     assert 0 < counted["cut"] <= counted["requests"] == 12 * 3
     assert any("lost their beginning" in line for line in sentences(comparison))
@@ -242,7 +243,7 @@ def test_a_kill_changes_no_number(
 
 def test_what_cannot_be_asked_is_said(trained: Path, tasks: Path, make_recipe: MakeRecipe) -> None:
     def ask(source: str, **changes: Any) -> None:
-        evaluate_on(trained, recipe_on(make_recipe(**changes), source, "refused"), fresh=True)
+        evaluate_on(Run.load(trained), recipe_on(make_recipe(**changes), source, "refused"), fresh=True)
 
     with pytest.raises(DataError, match=r"there is no file .*nowhere\.yaml"):
         ask(f"lm_eval:{tasks}/nowhere.yaml")

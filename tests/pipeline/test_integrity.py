@@ -15,7 +15,7 @@ from tailora.pipeline import evaluate, report, train
 from tailora.pipeline.journal import Journal
 from tailora.pipeline.outside import evaluate_on, recipe_on
 from tailora.recipe import Recipe
-from tailora.run import STAGES, Stage
+from tailora.run import STAGES, Run, Stage
 from tests.rows import write
 
 ODD: list[Any] = [None, 0, -1, 1.5, True, "many", "", [], {}, [None], {"a": []}, 10**12]
@@ -34,7 +34,7 @@ def test_an_adapter_of_a_run_that_was_changed_meets_no_other_rows(
     config.write_text(json.dumps(json.loads(config.read_text()) | {"lora_alpha": 99}))
     rows = write(tmp_path / "rows.jsonl", [{"question": f"What is {i}?", "answer": f"it is {i}"} for i in range(3)])
     with pytest.raises(RunError, match=r"adapter_config\.json is not what its stage has written there"):
-        evaluate_on(copied, recipe_on(make_recipe(), rows))
+        evaluate_on(Run.load(copied), recipe_on(make_recipe(), rows))
 
 
 @pytest.mark.parametrize(
@@ -85,11 +85,11 @@ def test_a_record_without_a_seal_is_read_when_it_says_what_every_record_says(
     record = copied / "train" / "stage.json"
     whole = {key: value for key, value in json.loads(record.read_text()).items() if key not in ("seal", "files")}
     record.write_text(json.dumps(whole))
-    assert train(make_recipe(), tmp_path).is_done("train")
+    assert train(Run.open(make_recipe(), tmp_path)).is_done("train")
     for key in ("finished", "seconds", "recipe"):
         record.write_text(json.dumps(whole | {key: []}))
         with pytest.raises(RunError, match=rf"stage\.json is damaged \({key} is missing"):
-            train(make_recipe(), tmp_path)
+            train(Run.open(make_recipe(), tmp_path))
 
 
 def test_a_damaged_line_of_the_log_costs_a_point_of_its_figure_and_no_more(
@@ -100,7 +100,7 @@ def test_a_damaged_line_of_the_log_costs_a_point_of_its_figure_and_no_more(
     log[3] ^= 1
     (copied / "train" / "log.jsonl").write_bytes(log)
     with caplog.at_level("INFO", "tailora"):
-        report(make_recipe(), tmp_path)
+        report(Run.open(make_recipe(), tmp_path))
     lines = log.count(b"\n")
     assert f"1 of its {lines} lines are damaged and left out" in caplog.text
     assert (copied / "report" / "figures" / "loss.svg").exists()
@@ -116,7 +116,7 @@ def test_an_adapter_that_was_changed_after_training_is_refused(
     flipped[-9] ^= 1
     weights.write_bytes(flipped)
     with pytest.raises(RunError, match="is not what its stage has written there"):
-        evaluate(make_recipe(), tmp_path)
+        evaluate(Run.open(make_recipe(), tmp_path))
 
 
 def pages(folder: Path) -> tuple[Journal, Stage]:

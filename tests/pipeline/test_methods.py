@@ -8,6 +8,7 @@ import pytest
 
 from tailora.pipeline import evaluate
 from tailora.recipe import Recipe
+from tailora.run import Run
 from tests.rows import read
 
 MakeRecipe = Callable[..., Recipe]
@@ -28,7 +29,7 @@ MakeRecipe = Callable[..., Recipe]
 def test_a_method_trains_and_is_compared_with_the_untouched_base(
     changes: dict[str, Any], make_recipe: MakeRecipe, finished: Path, tmp_path: Path
 ) -> None:
-    comparison = evaluate(make_recipe(**changes), tmp_path)
+    comparison = evaluate(Run.open(make_recipe(**changes), tmp_path))
     facts = read(tmp_path / "toy" / "train" / "stage.json")
     assert facts["fitted"]["best_val_loss"] < facts["fitted"]["first_val_loss"]
     base = [row["nats"] for row in read(tmp_path / "toy" / "evaluate" / "base" / "predictions.jsonl")]

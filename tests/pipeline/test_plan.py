@@ -7,6 +7,7 @@ from pathlib import Path
 from tailora.pipeline import plan, train
 from tailora.present.training import plan_cells, training_lines
 from tailora.recipe import Recipe, describe_recipe
+from tailora.run import Run
 from tests.processes import start_tailora
 
 MakeRecipe = Callable[..., Recipe]
@@ -16,19 +17,19 @@ def test_a_plan_leaves_nothing_but_prepared_data_and_counts_as_training_does(
     make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
     asked = make_recipe()
-    planned = plan(asked, tmp_path)
+    planned = plan(Run.open(asked, tmp_path))
     assert {path.name for path in (tmp_path / "toy").iterdir() if path.is_dir()} == {"prepare"}
     assert planned.train_seconds > planned.train.seconds > 0 < planned.evaluate_seconds
     cells = {stage: cells for stage, *cells in plan_cells(planned)}
     assert list(cells) == ["prepare", "train", "evaluate", "report"]
 
-    train(asked, tmp_path)
+    train(Run.open(asked, tmp_path))
     facts = json.loads((tmp_path / "toy" / "train" / "stage.json").read_text())
     assert facts["plan"]["steps"] == facts["fitted"]["steps"] == planned.train.steps
     assert facts["plan"]["tokens_an_epoch"] == facts["tokens"]["train"]["tokens"] == planned.train.tokens_an_epoch
     assert {name: facts["weights"][name] for name in ("trainable", "all")} == planned.weights
     assert any(line.startswith("estimated ") for line in training_lines(tmp_path / "toy"))
-    assert plan(asked, tmp_path).train_seconds == 0  # of what is done, nothing is left to do
+    assert plan(Run.open(asked, tmp_path)).train_seconds == 0  # of what is done, nothing is left to do
 
 
 def test_the_command_refuses_what_does_not_fit_with_numbers_and_keys(make_recipe: MakeRecipe, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tailora.files import Row
 from tailora.pipeline import prepare
 from tailora.present.data import warnings
 from tailora.recipe import parse_recipe
+from tailora.run import Run
 from tests.rows import read, sentence, write
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
@@ -200,6 +201,7 @@ from pathlib import Path
 from datasets import load_dataset
 from tailora.pipeline import prepare
 from tailora.recipe import parse_recipe
+from tailora.run import Run
 
 cache, rows = Path(sys.argv[1]), sys.argv[2]
 load_dataset("json", data_files=rows)
@@ -210,7 +212,7 @@ shutil.copytree(made, kept)
 info = json.loads((kept / "dataset_info.json").read_text())
 info["splits"]["train"]["dataset_name"] = info["dataset_name"] = "questions"
 (kept / "dataset_info.json").write_text(json.dumps(info))
-prepare(parse_recipe({"name": "hub", "data": {"source": "somebody/questions"}}), cache / "runs")
+prepare(Run.open(parse_recipe({"name": "hub", "data": {"source": "somebody/questions"}}), cache / "runs"))
 """
 
 
@@ -260,14 +262,14 @@ def test_files_named_after_splits_are_these_splits(
         ]
         write(folder / name, rows)
     recipe = parse_recipe({"name": "split", "data": {"source": str(folder)}})
-    prepare(recipe, tmp_path)
+    prepare(Run.open(recipe, tmp_path))
     splits = {name: read(tmp_path / "split/prepare" / f"{name}.jsonl") for name in ("train", "val", "test")}
     for name, size in sizes.items():
         number = list(sizes).index(name)
         part = [row for row in splits[name] if row["prompt"][0]["content"].startswith(f"file {number} ")]
         assert len(part) == size if name != "train" else part and len(part) <= size
     other = parse_recipe({"name": "anew", "data": {"source": str(folder), "test": 0.2, "val": 0.1}})
-    prepare(other, tmp_path)
+    prepare(Run.open(other, tmp_path))
     assert {row["prompt"][0]["content"][:6] for row in read(tmp_path / "anew/prepare/train.jsonl")} >= {
         "file 0",
         "file 1",
@@ -281,12 +283,12 @@ def test_lists_of_one_file_named_after_splits_are_these_splits_unless_the_recipe
     (tmp_path / "rows.json").write_text(json.dumps({"version": 1, **parts}))
     data = {"source": str(tmp_path / "rows.json")}
     with caplog.at_level("INFO", "tailora"):
-        splits = prepare(parse_recipe({"name": "kept", "data": data}), tmp_path)
+        splits = prepare(Run.open(parse_recipe({"name": "kept", "data": data}), tmp_path))
     assert contents(splits) == [{row["question"] for row in rows} for rows in parts.values()]
     assert "taken as the test split by its name: rows.json: test" in caplog.text
-    again = prepare(parse_recipe({"name": "kept", "data": data}), tmp_path)
+    again = prepare(Run.open(parse_recipe({"name": "kept", "data": data}), tmp_path))
     assert contents(again) == contents(splits)
-    anew = prepare(parse_recipe({"name": "anew", "data": data | {"test": 0.3}}), tmp_path)
+    anew = prepare(Run.open(parse_recipe({"name": "anew", "data": data | {"test": 0.3}}), tmp_path))
     assert sum(map(len, anew)) == 67 and contents(anew)[2] != contents(splits)[2]
 
 

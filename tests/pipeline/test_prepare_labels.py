@@ -17,6 +17,7 @@ from tailora.files import Row
 from tailora.pipeline import prepare
 from tailora.present.data import card_lines, warnings
 from tailora.recipe import parse_recipe
+from tailora.run import Run
 from tests.rows import sentence
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
@@ -142,7 +143,7 @@ def test_a_table_without_a_header_is_understood(tmp_path: Path) -> None:
         table = csv.writer(file, quoting=csv.QUOTE_ALL)
         table.writerows([i % 4 + 1, sentence(numbers, 5), sentence(numbers, 14, WORDS)] for i in range(80))
     asked = {"name": "table", "task": "classify", "data": {"source": str(tmp_path / "rows.csv"), "labels": NEWS}}
-    splits = prepare(parse_recipe(asked), tmp_path / "runs")
+    splits = prepare(Run.open(parse_recipe(asked), tmp_path / "runs"))
     assert counted(splits.train).keys() == set(NEWS)
     assert all("\n\n" in row["prompt"][0]["content"] for row in splits.train)  # title and description
 
@@ -153,7 +154,7 @@ def test_a_test_file_that_stands_whole_in_the_training_data_is_said(tmp_path: Pa
         "source": str(SHARED / "agnews_seed_val/val.jsonl"),
         "test": str(SHARED / "agnews_seed_val/unit_test.jsonl"),
     }
-    prepare(parse_recipe({"name": "leak", "task": "classify", "data": data}), tmp_path)
+    prepare(Run.open(parse_recipe({"name": "leak", "task": "classify", "data": data}), tmp_path))
     card = json.loads((tmp_path / "leak" / "prepare" / "card.json").read_text("utf-8"))
     assert any("all 50 test rows overlap with train or val" in line for line in warnings(card))
 

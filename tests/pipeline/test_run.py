@@ -17,11 +17,13 @@ from sacrebleu.metrics.chrf import CHRF
 from transformers import AutoModelForCausalLM
 
 from tailora.errors import DataError, ModelError, RunError
-from tailora.pipeline import evaluate, prepare, report, run, train
+from tailora.pipeline import evaluate, prepare, report, train
 from tailora.pipeline.compare import compare
 from tailora.recipe import Recipe, describe_recipe, load_recipe
+from tailora.run import Run
 from tailora.tasks.generate import METRICS
 from tests.rows import read, write
+from tests.runs import every_stage
 from tests.toys import save_toy
 
 MakeRecipe = Callable[..., Recipe]
@@ -118,12 +120,12 @@ def _byte_letter(byte: int) -> str:
 def test_a_finished_run_is_not_done_again(finished: Path, make_recipe: MakeRecipe) -> None:
     watched = [*finished.glob("prepare/*"), *finished.glob("train/**/*"), *finished.glob("evaluate/**/*")]
     before = {path: path.stat().st_mtime_ns for path in watched}
-    run(make_recipe(), finished.parent)
+    every_stage(make_recipe(), finished.parent)
     assert {path: path.stat().st_mtime_ns for path in watched} == before
 
 
 def test_two_runs_of_one_recipe_are_equal(finished: Path, make_recipe: MakeRecipe, tmp_path: Path) -> None:
-    evaluate(make_recipe(), tmp_path)
+    evaluate(Run.open(make_recipe(), tmp_path))
     for file in ("prepare/train.jsonl", "prepare/test.jsonl", "train/adapter/adapter_model.safetensors",
                  "evaluate/tuned/predictions.jsonl", "evaluate/comparison.json"):  # fmt: skip
         assert (tmp_path / "toy" / file).read_bytes() == (finished / file).read_bytes(), file
@@ -134,11 +136,11 @@ def test_changed_data_is_not_mixed_into_a_run(make_recipe: MakeRecipe, tmp_path:
     asked = make_recipe()
     source.write_bytes(Path(asked.data.source).read_bytes())
     asked = make_recipe(**{"data.source": str(source)})
-    prepare(asked, tmp_path / "runs")
+    prepare(Run.open(asked, tmp_path / "runs"))
     with source.open("a") as file:
         file.write('{"id": "new", "instruction": "x", "input": "", "output": "y", "family": "add", "author": "z"}\n')
     with pytest.raises(RunError, match=r"rows\.jsonl has changed.*--fresh"):
-        prepare(asked, tmp_path / "runs")
+        prepare(Run.open(asked, tmp_path / "runs"))
 
 
 def test_an_adapter_is_not_evaluated_on_another_base_of_the_same_shape(
@@ -149,26 +151,26 @@ def test_an_adapter_is_not_evaluated_on_another_base_of_the_same_shape(
     for file in (workshop / "toy-0").iterdir():
         (base / file.name).write_bytes(file.read_bytes())
     asked = make_recipe(**{"model.base": str(base)})
-    train(asked, tmp_path / "runs")
+    train(Run.open(asked, tmp_path / "runs"))
     (base / "model.safetensors").write_bytes((workshop / "toy-1" / "model.safetensors").read_bytes())
-    with pytest.raises(RunError, match="another base model"):
-        evaluate(asked, tmp_path / "runs")
+    with pytest.raises(RunError, match="but the base model has changed"):
+        evaluate(Run.open(asked, tmp_path / "runs"))
 
 
 def test_rows_that_do_not_fit_are_counted_and_none_fitting_is_refused(make_recipe: MakeRecipe, tmp_path: Path) -> None:
-    train(make_recipe(**{"model.max_length": 95}), tmp_path)
+    train(Run.open(make_recipe(**{"model.max_length": 95}), tmp_path))
     tokens = read(tmp_path / "toy" / "train" / "stage.json")["tokens"]
     rows = len(read(tmp_path / "toy" / "prepare" / "train.jsonl"))
     assert 0 < tokens["train"]["too_long"] < rows and tokens["train"]["shortened"] > 0
     assert tokens["train"]["rows"] + tokens["train"]["too_long"] == rows
     with pytest.raises(RunError, match=r"0 of \d+ train rows fit into max_length = 16 tokens; the shortest has \d+"):
-        train(make_recipe(name="none", **{"model.max_length": 16}), tmp_path)
+        train(Run.open(make_recipe(name="none", **{"model.max_length": 16}), tmp_path))
     assert not (tmp_path / "none" / "train").exists()
 
 
 def test_report_needs_an_evaluation(make_recipe: MakeRecipe, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="tailora prepare"):
-        report(make_recipe(), tmp_path)
+        report(Run.open(make_recipe(), tmp_path))
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
@@ -188,7 +190,7 @@ def test_a_killed_training_leaves_no_finished_stage_and_the_next_start_is_clean(
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "runs" / "toy" / "train").exists()
-    train(make_recipe(), tmp_path / "runs")
+    train(Run.open(make_recipe(), tmp_path / "runs"))
     adapter = "toy/train/adapter/adapter_model.safetensors"
     assert (tmp_path / "runs" / adapter).read_bytes() == (finished.parent / adapter).read_bytes()
 
@@ -217,7 +219,9 @@ def test_a_data_set_of_payloads_leaves_no_active_content_in_the_report(make_reci
         for i in range(40)
     ]  # fmt: skip
     source = write(tmp_path / "payload.jsonl", rows)
-    page = run(make_recipe(**{"data.source": source, "model.max_length": 1024, "train.epochs": 1}), tmp_path / "runs")
+    page = every_stage(
+        make_recipe(**{"data.source": source, "model.max_length": 1024, "train.epochs": 1}), tmp_path / "runs"
+    )
     html = page.read_text("utf-8")
     parser = _Active()
     parser.feed(html)
@@ -262,13 +266,19 @@ def test_more_than_one_row_in_twenty_unusable_stops_and_repeats_do_not_count(
     def written(chosen: list[dict[str, str]]) -> Recipe:
         return make_recipe(**{"data.source": write(tmp_path / "rows.jsonl", chosen), "data.holdout": ""})
 
-    prepare(written(rows + rows), tmp_path / "doubled")
+    prepare(Run.open(written(rows + rows), tmp_path / "doubled"))
     assert read(tmp_path / "doubled" / "toy" / "prepare" / "card.json")["rows"]["dropped"] == 100
-    prepare(written(rows + [{"prompt": f"no answer {i}", "completion": ""} for i in range(5)]), tmp_path / "few")
+    prepare(
+        Run.open(written(rows + [{"prompt": f"no answer {i}", "completion": ""} for i in range(5)]), tmp_path / "few")
+    )
     with pytest.raises(
         DataError, match=r"6 of 106 rows cannot be used, more than 5%: 6 empty answer \(.*rows\.jsonl:101"
     ):
-        prepare(written(rows + [{"prompt": f"no answer {i}", "completion": ""} for i in range(6)]), tmp_path / "many")
+        prepare(
+            Run.open(
+                written(rows + [{"prompt": f"no answer {i}", "completion": ""} for i in range(6)]), tmp_path / "many"
+            )
+        )
 
 
 def test_a_run_over_several_sources_reports_them_with_their_domains(make_recipe: MakeRecipe, tmp_path: Path) -> None:
@@ -278,7 +288,7 @@ def test_a_run_over_several_sources_reports_them_with_their_domains(make_recipe:
     (tmp_path / "two.jsonl").write_text("".join(rows[30:]))
     sources = {"<first>": str(tmp_path / "one.jsonl"), "second": str(tmp_path / "two.jsonl")}
     asked = make_recipe(**{"data.source": sources, "data.weights": {"second": 2}, "train.epochs": 1})
-    page = run(asked, tmp_path / "runs")
+    page = every_stage(asked, tmp_path / "runs")
     assert (page.parent / "figures" / "domains.png").exists()
     assert "one.jsonl" in page.read_text("utf-8") and "<first>" not in page.read_text("utf-8")
     assert load_recipe(str(page.parents[1] / "recipe.toml")).data == asked.data
@@ -305,7 +315,7 @@ def test_39_a_tokenizer_with_tokens_that_the_model_does_not_know_is_refused(
     model.config.pad_token_id = model.config.bos_token_id = model.config.eos_token_id = 0
     model.save_pretrained(base)
     with pytest.raises(ModelError, match="writes token 256, but the model has embeddings for 200 only"):
-        train(make_recipe(**{"model.base": str(base)}), tmp_path / "runs")
+        train(Run.open(make_recipe(**{"model.base": str(base)}), tmp_path / "runs"))
 
 
 def test_the_users_own_prompts_stand_in_the_report_the_lost_ones_first(
@@ -318,7 +328,7 @@ def test_the_users_own_prompts_stand_in_the_report_the_lost_ones_first(
          "regressed": True},
     ]  # fmt: skip
     write(tmp_path / "toy" / "evaluate" / "prompts.jsonl", asked)
-    page = report(make_recipe(), tmp_path)
+    page = report(Run.open(make_recipe(), tmp_path))
     html = page.read_text("utf-8")
     assert "1 of 2 prompts have an expected answer; tuning lost 1 of them" in html
     assert html.index("Capital of &lt;France&gt;?") < html.index("Say hello")
