@@ -100,8 +100,12 @@ def test_when_none_is_whole_that_is_said(tmp_path: Path) -> None:
 
 def test_what_was_made_from_other_values_is_refused_with_the_key(tmp_path: Path) -> None:
     saved(tmp_path, 1, **{"train.lr": 0.1, "base": "abc"})
-    for now, key in (({"train.lr": 0.2}, "train.lr has changed since (0.1, now 0.2)"), ({"base": "abd"}, "base has changed since ('abc'"),
-                     ({"new": 1}, "new = None")):  # fmt: skip
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"train.lr": 0.2}, "train.lr has changed since (0.1, now 0.2)"),
+        ({"base": "abd"}, "base has changed since ('abc', now 'abd')"),
+        ({"new": 1}, "new has changed since (None, now 1)"),
+    ]
+    for now, key in changes:
         with pytest.raises(RunError) as caught:
             checkpoint.newest(Stage(tmp_path, made_from=now))
         assert key in str(caught.value) and "--fresh" in str(caught.value)

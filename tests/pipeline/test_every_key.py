@@ -109,7 +109,7 @@ def test_a_key_changes_its_stage_and_none_before(
     if key in ("data.source", "model.base"):
         value = str(workshop / value)
     asked = make_recipe(**{key: value})
-    (prepare if changed == PREPARED else evaluate)(asked, tmp_path)
+    (prepare if changed == PREPARED else evaluate)(Run.open(asked, tmp_path))
     assert digest(tmp_path / "toy", changed) != digest(finished, changed)
     if kept:
         assert digest(tmp_path / "toy", kept) == digest(finished, kept)

@@ -58,7 +58,7 @@ def test_a_file_of_a_finished_stage_that_was_changed_is_refused_by_the_stages_th
     changed = (copied / name).read_bytes().replace(b"1", b"2", 1)
     (copied / name).write_bytes(changed)
     with pytest.raises(RunError, match=rf"{name.rpartition('/')[2]} is (not what its stage has written|damaged)"):
-        {"train": train, "evaluate": evaluate, "report": report}[stage](make_recipe(), tmp_path)
+        {"train": train, "evaluate": evaluate, "report": report}[stage](Run.open(make_recipe(), tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_no_value_that_was_changed_in_a_record_is_believed_whatever_it_is(
     for changed in (*ODD, *({**whole, key: odd} for key in whole for odd in ODD if odd != whole[key])):
         (copied / name).write_text(json.dumps(changed))
         with pytest.raises(RunError, match=rf"{name.rpartition('/')[2]} is (damaged|not what its stage has written)"):
-            use(make_recipe(), tmp_path)
+            use(Run.open(make_recipe(), tmp_path))
 
 
 def test_a_record_without_a_seal_is_read_when_it_says_what_every_record_says(
