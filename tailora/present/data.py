@@ -161,6 +161,11 @@ def budget_losses(budget: Row) -> list[str]:
             f"{count_rows(len(budget['altered']))} have an answer that the tokenizer cannot write as it is, so it is "
             f"never given exactly: {shorten_names(budget['altered'])}"
         )
+    if budget.get("rewritten"):
+        lines.append(
+            f"in {count_rows(len(budget['rewritten']))} the chat template leaves out or changes what a turn says, be "
+            f"it a space at its end: {shorten_names(budget['rewritten'])}"
+        )
     if budget["suggested"]:
         lines.append(
             f"99 % of the rows would fit whole with model.max_length = {budget['suggested']}, if the model reads so far"
