@@ -6,6 +6,7 @@ An example is a dict: `id`, `where`, `prompt` (the turns before the answer), `an
 """
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ _PLACEHOLDERS = ("noinput", "no input", "n/a", "none")
 _USED_ELSEWHERE = ("id", "tests", "topic", "domain", "family", "program_stub")
 _SQUAD = ("text", "answer_start", "answer_end", "answer_id")
 _EARLIER = "history"  # LLaMA-Factory's name of the turns before
+_SPELLED = re.compile(r"""\s*\{\s*(['"])text\1\s*:""")
 _ROLES = ("system", "user", "assistant")
 # ShareGPT's words for role and content, and its names of the roles.
 _SHARED_ROLES = {"human": "user", "gpt": "assistant"}
@@ -233,6 +235,12 @@ def _answered(row: SourceRow, columns: Columns, notices: Notices, labelled: bool
     context = _said(_context(row, columns, notices), row, notices)
     if references is not None:
         answer = _first_of(references, row, notices)
+    elif isinstance(answer, str) and _SPELLED.match(answer):
+        raise FaultError(
+            row.where,
+            f'column "{columns.answer}" holds an object that was written as text, as pandas does in CSV; save the rows '
+            "as JSON lines or Parquet.",
+        )
     elif labelled and isinstance(answer, int | float):
         answer = label_text(answer)
     else:
@@ -261,10 +269,10 @@ def _references(answer: Any) -> list[str] | None:
     texts = _squad_text(answer)
     if isinstance(texts, str):
         return None if texts is answer else [texts]
-    texts = [_squad_text(text) for text in texts] if isinstance(texts, list) else texts
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+    texts = [_squad_text(text) for text in texts] if isinstance(texts, list) else None
+    if texts is None or not all(text is None or isinstance(text, str) for text in texts):
         return None
-    return list(dict.fromkeys(texts))
+    return list(dict.fromkeys(text for text in texts if text and text.strip()))
 
 
 def _squad_text(answer: Any) -> Any:

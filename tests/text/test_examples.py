@@ -1,5 +1,6 @@
 """Examples: every row becomes one, or is counted, or is named with what to mend; cases 22 to 31 of the bad inputs."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -244,6 +245,25 @@ def test_all_references_of_a_row_are_kept_and_the_first_is_learned() -> None:
     assert one["answer"] == "x" and "answers" not in one
     _, kept = kept_of({"question": "Where?", "answers": {"text": [], "answer_start": []}})
     assert dict(kept.dropped.counts) == {"empty answer": 1}
+
+
+@pytest.mark.parametrize(
+    ("answers", "kept"),
+    [
+        (["", "b", "c"], ["b", "c"]), ({"text": [" ", "b"], "answer_start": [0, 1]}, ["b"]), ([None, "b"], ["b"]),
+        ([{"text": ""}, {"text": "b"}], ["b"]),
+    ],
+)  # fmt: skip
+def test_an_empty_reference_hides_no_other(answers: Any, kept: list[str]) -> None:
+    (example,) = examples_of({"question": "q", "answers": answers})
+    assert [example["answer"], example.get("answers", kept)] == [kept[0], kept]
+
+
+@pytest.mark.parametrize("spelled", [str, json.dumps, lambda value: str(value).replace("[0]", "array([0])")])
+def test_references_that_were_written_as_text_are_refused(spelled: Any) -> None:
+    (found,) = refusals({"question": "q", "answers": spelled({"text": ["a"], "answer_start": [0]})})
+    assert "an object that was written as text" in found
+    assert len(examples_of({"question": "q", "answers": "{'name': 1}"})) == 1
 
 
 def test_a_context_in_passages_is_joined_and_counted() -> None:
