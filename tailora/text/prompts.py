@@ -18,6 +18,7 @@ import copy
 import datetime
 import os
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tailora.errors import DataError, ModelError
@@ -350,7 +351,8 @@ class Prompts:
         framed = self._without_frames(pieces, turns)
         for place, piece in enumerate(pieces):
             if place % 2 == 0:
-                part = self._template_tokens(piece)
+                is_behind = place and self.has_chat_template
+                part = self._behind(self._template_tokens, piece) if is_behind else self._template_tokens(piece)
                 if start is not None and part[:1] == [self.end_token]:
                     answers.append((start, len(tokens) + 1))
                 tokens += part
@@ -358,7 +360,7 @@ class Prompts:
             turn = turns[int(piece)]
             start = len(tokens) if place in framed and turn.get("learn", True) else None
             text = self._framed(turn["content"]) if place in framed else turn["content"]
-            tokens += self._answer_tokens(text) if turn["role"] == "assistant" else self._plain_tokens(text)
+            tokens += self._answer_tokens(text)
         return tokens, answers
 
     def _framed(self, answer: str) -> str:
@@ -413,10 +415,14 @@ class Prompts:
 
     def _answer_tokens(self, text: str) -> list[int]:
         """Return the tokens of an answer, as it stands behind a prompt and not at the beginning of a text."""
-        behind = self._plain_tokens(_GUARD + text) if self._guard else []
+        return self._behind(self._plain_tokens, text)
+
+    def _behind(self, tokens_of: Callable[[str], list[int]], text: str) -> list[int]:
+        """Return the tokens of a text that stands behind another one."""
+        behind = tokens_of(_GUARD + text) if self._guard else []
         if self._guard and behind[: len(self._guard)] == self._guard:
             return behind[len(self._guard) :]
-        return self._plain_tokens(text)
+        return tokens_of(text)
 
     def _plain_tokens(self, text: str) -> list[int]:
         # Not verbose: it would warn of texts longer than the model, which we cut or leave out ourselves.

@@ -149,6 +149,20 @@ def test_an_answer_behind_its_prompt_is_the_text_that_is_spelled(scheme: str, te
         assert whole == asked + (f" {answer} " if template else answer)
 
 
+@pytest.mark.parametrize("scheme", ["legacy", "first", "always", "never"])
+@pytest.mark.parametrize("end", ["", "{{ eos_token }}", "\n{{ eos_token }}\n"])
+def test_a_conversation_has_the_tokens_that_it_has_as_one_text(scheme: str, end: str) -> None:
+    tokenizer = space_first(scheme)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}\n{{ m.content }}" + end + "\n\n{% endfor %}"
+    tokenizer.chat_template += "{% if add_generation_prompt %}assistant\n{% endif %}"
+    prompts = Prompts(tokenizer)
+    for turns in (asks("a"), asks("a", "b a", "c"), asks("a", " a", "  c", "b\n", " c")):
+        expected = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
+        assert prompts.encode_prompt(turns) == expected
+    said = tokenizer.decode(prompts.encode_prompt(asks("a", "b", "a </s> c")))
+    assert "user\na </s> c" in said  # what a user wrote is text, and stands as it was
+
+
 def test_text_is_spelled_without_loss(plain: Prompts) -> None:
     text = "Où est « x » ?\n\n\tdef f(n):\n        return n  # 😀 <|end|> ### Answer\n"
     sample = plain.encode(asks(text), text)
