@@ -75,9 +75,11 @@ class _Frame(NamedTuple):
     surplus: str = ""
     """What the generation prompt ends with and no answer stands behind, such as the beginning of a thought."""
     opening: str = ""
-    """What stands before an answer and not in the generation prompt, such as an empty thought."""
+    """What stands before an answer and not in the generation prompt, such as the name of a channel."""
     before: str = ""
-    """Spaces next to the answer: learned with it, since tokenizers join them to its first word."""
+    """Spaces next to the answer, which tokenizers join to its first word, or an empty thought: learned with it."""
+    replaced: bool = False
+    """Whether `before` gives way to what an answer brings in its place, such as a thought."""
     after: str = ""
     """Text between the answer and its end token: learned too."""
     unended: str = ""
@@ -269,8 +271,17 @@ class Prompts:
         if alike < prompt.find(asked["content"]) + len(asked["content"]):
             return self._frame
         opening = ahead[alike:]
+        if opening.strip() and self._answered(asked, f"{opening}{_MARK}").startswith(f"{ahead}{_MARK}"):
+            return self._frame._replace(surplus=prompt[alike:], before=opening, replaced=True)
         spaces = opening[len(opening.rstrip(" ")) :]
         return self._frame._replace(surplus=prompt[alike:], opening=opening.removesuffix(spaces), before=spaces)
+
+    def _answered(self, asked: dict[str, Any], answer: str) -> str:
+        """Return how the template writes a question and its answer; nothing where it refuses them."""
+        try:
+            return self._templated([asked, {"role": "assistant", "content": answer}], asks=False)
+        except DataError:
+            return ""
 
     def _around(self, said: dict[str, Any], turns: Turns, *, asks: bool) -> tuple[str, str] | None:
         """Return what stands before and after what was `said` in the rendered turns; None where it is not shown."""
@@ -364,7 +375,13 @@ class Prompts:
         return tokens, answers
 
     def _framed(self, answer: str) -> str:
-        return f"{self._frame.before}{answer}{self._frame.after}"
+        before = self._frame.before
+        if self._frame.replaced:
+            asked = {"role": "user", "content": "u"}
+            empty = self._templated([asked]).removesuffix(self._frame.surplus) + before
+            is_empty = self._answered(asked, answer).startswith(empty) and not answer.startswith(before)
+            before = before if is_empty else ""
+        return f"{before}{answer}{self._frame.after}"
 
     def _without_frames(self, pieces: list[str], turns: Turns) -> set[int]:
         """Take what is learned with answers from the `pieces` around them; return the places of those that had it."""

@@ -192,6 +192,36 @@ def test_it_is_said_where_a_template_ends_answers_with_words_and_no_token(writte
     assert any("'</turn>', which is no token" in remark for remark in remarks) == said
 
 
+QWEN_3 = chatml(
+    "<|a|>{% set parts = m.content.split('</think>') %}{% if loop.last and not add_generation_prompt %}<think>\n"
+    "{{ parts[0].split('<think>')[-1] | trim if parts | length > 1 }}\n</think>\n\n{% endif %}"
+    "{{ parts[-1].lstrip('\n') }}<|im_end|>\n",
+    "<|a|>",
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "learned"),
+    [
+        ("b", "<think>\n\n</think>\n\nb"),
+        ("<think>\nhm\n</think>\n\nb", "<think>\nhm\n</think>\n\nb"),
+        ("<think>\n\n</think>\n\nb", "<think>\n\n</think>\n\nb"),
+    ],
+)
+def test_an_empty_thought_gives_way_to_the_thought_of_an_answer(answer: str, learned: str) -> None:
+    tokenizer = with_tokens(QWEN_3, "<|im_start|>", "<|im_end|>", "<|a|>")
+    tokenizer.add_tokens(["<think>", "</think>"])  # tokens of their own and not special, as Qwen 3 has them
+    prompts, asked = Prompts(tokenizer), turns("user:q", "assistant:a", "user:r")
+    sample = prompts.encode(asked, answer)
+    whole = tokenizer.apply_chat_template([*asked, {"role": "assistant", "content": answer}], return_dict=False)
+    assert sample.tokens == whole[: len(sample.tokens)]
+    assert [tokenizer.decode(sample.tokens[start:stop]) for start, stop in sample.learned] == [f"{learned}<|im_end|>"]
+    asks = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
+    assert prompts.encode_prompt(asked) == asks  # as it is asked elsewhere
+    spelled = prompts.spell(sample.tokens[sample.answer_start : -1])
+    assert spelled == answer.removeprefix("<think>\n\n</think>\n\n")
+
+
 def test_with_a_system_turn_that_moves_to_the_last_question_the_last_answer_alone_is_learned() -> None:
     template = (
         "{% for m in messages if m.role != 'system' %}{% if m.role == 'user' %}[INST]{% if loop.last and"
