@@ -22,6 +22,12 @@ _OTHER_PROMPTS = (
     "review", "content", "message", "comment", "tweet", "title", "headline", "utterance", "document", "query",
 )  # fmt: skip
 INPUTS = ("input", "context")
+# Other names of what a question is about: which of them is meant is asked, since none is read by itself.
+OTHER_INPUTS = (
+    "inputs", "passage", "passages", "paragraph", "paragraphs", "article", "document", "documents", "story", "dialogue",
+    "schema", "choices", "options",
+)  # fmt: skip
+SYSTEMS = ("system", "system_prompt")
 _ANSWERS = ("output", "response", "answer", "answers", "completion", "code", "snippet", "long_answer")
 LABELS = ("label", "labels", "category", "class", "target", "sentiment")
 CHATS = ("messages", "conversations")
@@ -38,12 +44,13 @@ _MOST_LABELS, _ROWS_PER_LABEL, _LONGEST_LABEL = 50, 5, 60
 
 @dataclass(frozen=True)
 class Columns:
-    """Where question, context and answer stand, or `messages` instead of the three."""
+    """Where question, context and answer stand, or `messages` instead of the three, and the system prompt."""
 
     prompt: str | None = None
     input: str | None = None
     answer: str | None = None
     messages: str | None = None
+    system: str | None = None
 
     def used(self) -> set[str]:
         """Return the names of all of them."""
@@ -51,7 +58,7 @@ class Columns:
 
     def required(self) -> set[str]:
         """Return the names without which there is no example."""
-        return self.used() - {self.input}
+        return self.used() - {self.input, self.system}
 
 
 @dataclass(frozen=True)
@@ -76,13 +83,15 @@ def detect_columns(seen: Iterable[str], data: Data, source: str, labelled: bool 
     chats = _among(CHATS, names)
     if len(_among(("chosen", "rejected"), names)) == 2 and data.answer is None:
         raise DataError(_preferences(source, next(iter([*chats, *_among(_PROMPTS, names)]), None)))
+    system = None if labelled else next(iter(_among(SYSTEMS, [n for n in names if n not in asked.values()])), None)
     if chats and not any(asked.values()):
-        return Columns(messages=chats[0])
+        return Columns(messages=chats[0], system=system)
     free = [name for name in names if name not in asked.values()]
     layout = _layout(names, data)
     if layout:
         prompt, context, answer = layout
-        return Columns(prompt, _context(data, context, [name for name in free if name not in (prompt, answer)]), answer)
+        beside = [name for name in free if name not in (prompt, answer)]
+        return Columns(prompt, _context(data, context, beside), answer, system=system)
     labels = LABELS if not _among(_ANSWERS, free) else ()
     prompts = _PROMPTS if _among(_PROMPTS, free) else _OTHER_PROMPTS
     found = {
@@ -92,7 +101,7 @@ def detect_columns(seen: Iterable[str], data: Data, source: str, labelled: bool 
     problems = _problems(found)
     if problems:
         raise DataError(f"{source}: {'; '.join(problems)}. Columns: {some_of(names, _MOST_NAMES)}.")
-    return Columns(str(found["prompt"]), _context(data, None, free), str(found["answer"]))
+    return Columns(str(found["prompt"]), _context(data, None, free), str(found["answer"]), system=system)
 
 
 def _among(known: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -141,6 +150,9 @@ def _only(key: str, known: tuple[str, ...], names: list[str]) -> str | _NoChoice
         return _NoChoice(
             f'several columns could be the {key}: {", ".join(found)}; say which with data.{key} = "…"', None
         )
+    inputs = _among(INPUTS, names) if key == "prompt" else []
+    if inputs:
+        return _NoChoice(f'no column looks like the prompt; say which with data.prompt = "{inputs[0]}"', inputs[0])
     strange = [name for name in names if not _among((*_PROMPTS, *INPUTS, *_ANSWERS), [name])]
     known = (*_PROMPTS, *_OTHER_PROMPTS) if known == _OTHER_PROMPTS else known
     likely = max(strange, key=lambda name: _likeness(name, known), default=None)

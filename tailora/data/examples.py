@@ -6,6 +6,7 @@ An example is a dict: `id`, `where`, `prompt` (the turns before the answer), `an
 """
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from tailora.data.columns import (
     CHATS,
     INPUTS,
     LABELS,
+    OTHER_INPUTS,
     Carried,
     Columns,
     carried_columns,
@@ -37,6 +39,8 @@ _PLACEHOLDERS = ("noinput", "no input", "n/a", "none")
 # Columns that mean something beyond question and answer, and the keys of an answer in the way of SQuAD.
 _USED_ELSEWHERE = ("id", "tests", "topic", "domain", "family", "program_stub")
 _SQUAD = ("text", "answer_start", "answer_end", "answer_id")
+_EARLIER = "history"  # LLaMA-Factory's name of the turns before
+_SPELLED = re.compile(r"""\s*\{\s*(['"])text\1\s*:""")
 _ROLES = ("system", "user", "assistant")
 # ShareGPT's words for role and content, and its names of the roles.
 _SHARED_ROLES = {"human": "user", "gpt": "assistant"}
@@ -153,12 +157,15 @@ class _Mapping:
     def _note_unused(self, row: SourceRow, columns: Columns) -> None:
         """Count columns that are not used; raise DataError for a context that would be lost."""
         unused = [name for name in row.values if name not in columns.used() | self._used_elsewhere]
-        lost = [name for name in unused if name.strip().lower() in INPUTS and _is_filled(row.values[name])]
+        has_context = columns.messages or _is_filled(row.values.get(columns.input or ""))
+        names = (*INPUTS, _EARLIER) if has_context else (*INPUTS, _EARLIER, *OTHER_INPUTS)
+        lost = [name for name in unused if name.strip().lower() in names and _is_filled(row.values[name])]
         if lost and not self._may_lose_input:
+            known = f'Name it with data.input = "{lost[0]}"' if _are_texts(row.values[lost[0]]) else "Write it as text"
             raise FaultError(
                 row.where,
-                f'the column {lost[0]} is filled and would not be read. Name it with data.input = "{lost[0]}", or '
-                'write data.input = "" to leave it out.',
+                f"the column {lost[0]} is filled and would not be read. {known}, or write data.input = "
+                f'"{columns.input or ""}" to leave it out.',
             )
         if unused:
             self._notices.add("columns that are not used", row.where, unused)
@@ -202,10 +209,17 @@ def spell(columns: Columns) -> str:
 
 
 def _example(row: SourceRow, columns: Columns, notices: Notices, labelled: bool) -> Row:
-    if not labelled:
-        return _answered(row, columns, notices, False)
-    example = _answered(row, columns, notices, True)
-    return example | {"answer": label_text(example["answer"])}
+    if labelled:
+        example = _answered(row, columns, notices, True)
+        return example | {"answer": label_text(example["answer"])}
+    example = _answered(row, columns, notices, False)
+    system = _text(row.values.get(columns.system or ""), row, columns.system, notices)
+    if not system.strip():
+        return example
+    if example["prompt"][0]["role"] == "system":
+        notices.add("system prompts in a column beside a system turn, which wins", row.where)
+        return example
+    return example | {"prompt": [{"role": "system", "content": system}, *example["prompt"]]}
 
 
 def _answered(row: SourceRow, columns: Columns, notices: Notices, labelled: bool) -> Row:
@@ -221,6 +235,12 @@ def _answered(row: SourceRow, columns: Columns, notices: Notices, labelled: bool
     context = _said(_context(row, columns, notices), row, notices)
     if references is not None:
         answer = _first_of(references, row, notices)
+    elif isinstance(answer, str) and _SPELLED.match(answer):
+        raise FaultError(
+            row.where,
+            f'column "{columns.answer}" holds an object that was written as text, as pandas does in CSV; save the rows '
+            "as JSON lines or Parquet.",
+        )
     elif labelled and isinstance(answer, int | float):
         answer = label_text(answer)
     else:
@@ -239,15 +259,20 @@ def _is_filled(value: Any) -> bool:
     return bool(value.strip()) if isinstance(value, str) else bool(value)
 
 
+def _are_texts(value: Any) -> bool:
+    """Say whether a value can be read as context."""
+    return all(isinstance(part, str) for part in value) if isinstance(value, list) else isinstance(value, str | int)
+
+
 def _references(answer: Any) -> list[str] | None:
     """Return the reference answers of a row in the way of SQuAD, each once; None where it has one answer."""
     texts = _squad_text(answer)
     if isinstance(texts, str):
         return None if texts is answer else [texts]
-    texts = [_squad_text(text) for text in texts] if isinstance(texts, list) else texts
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+    texts = [_squad_text(text) for text in texts] if isinstance(texts, list) else None
+    if texts is None or not all(text is None or isinstance(text, str) for text in texts):
         return None
-    return list(dict.fromkeys(texts))
+    return list(dict.fromkeys(text for text in texts if text and text.strip()))
 
 
 def _squad_text(answer: Any) -> Any:

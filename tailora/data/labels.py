@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 from tailora.data.rows import normalise
 from tailora.errors import DataError, did_you_mean, some_of
+from tailora.measure import words
 
 UNLABELLED = "-1"
 # Control characters and the line ends of Unicode.
 _LINE_ENDS = ("Cc", "Zl", "Zp")
 _FEWEST = 10
-_NUMBER = re.compile(r"-?\d+")
-_FRACTION = re.compile(r"[-+]?(\d*\.\d+|\d+\.\d*)(e[-+]?\d+)?", re.IGNORECASE)
+_NUMBER = re.compile(r"[-+]?\d+")
+_FRACTION = re.compile(r"[-+]?(\d*[.,]\d+|\d+[.,]\d*|\d+(?=e))(e[-+]?\d+)?", re.IGNORECASE)
 
 Seen = Mapping[str, Counter[str]]
 """How often each file has each label, as it writes it."""
@@ -94,9 +95,9 @@ def _numbered(labels: list[str], names: Sequence[str]) -> _Named:
 
 
 def _without_unlabelled(labels: Counter[str]) -> Counter[str]:
-    """Return `labels` without -1 where the others count up from 0 or more: so data sets mark rows without a label."""
+    """Return `labels` without -1 where the others are two classes or more: so data sets mark rows without a label."""
     others = [label for label in labels if label != UNLABELLED]
-    if not others or not _are_numbers(others) or min(map(int, others)) < 0:
+    if len(others) < 2 or any(_NUMBER.fullmatch(label) and int(label) < 0 for label in others):
         return labels
     return Counter({label: rows for label, rows in labels.items() if label != UNLABELLED})
 
@@ -116,7 +117,7 @@ def _scores(seen: Seen) -> list[str]:
 
 def _spelling(label: str) -> str:
     """Return what labels have in common that are one but for case, spaces and leading zeros."""
-    return str(int(label)) if _NUMBER.fullmatch(label) else normalise(label)
+    return str(int(label)) if _NUMBER.fullmatch(label) else normalise(words.seen(label))
 
 
 def _other_spellings(seen: Seen) -> list[str]:

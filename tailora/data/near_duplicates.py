@@ -27,8 +27,7 @@ _SHINGLE = 5
 _BANDS, _ROWS = 32, 4  # at similarity 0.8 a pair shares no band once in 20 million
 _NEIGHBOURS = 50
 _GRAM, _FEWEST, _PHRASE = 13, 8, 10
-# Shorter answers ("yes", "42") are shared by unrelated questions and say nothing about leakage. Characters count
-# too, for languages without spaces.
+# Shorter answers ("yes", "42") are shared by unrelated questions and say nothing about leakage.
 _TELLING_WORDS, _TELLING_CHARACTERS = 8, 60
 
 
@@ -62,7 +61,7 @@ def mark(rows: Sequence[Row], columns: Sequence[str] = ()) -> Marks:
         asked, answered = normalise(question(row)), normalise(row["answer"])
         keys.append(content_key(row))
         hashes += _digest(asked) + _digest(answered)
-        telling.append(len(answered.split()) >= _TELLING_WORDS or len(answered) >= _TELLING_CHARACTERS)
+        telling.append(len(answered) >= _TELLING_CHARACTERS or len(words(answered)) >= _TELLING_WORDS)
         bands += _bands(_shingles(row, frame), odd, shift).tobytes()
         for column in columns:
             values[column].append(str(row.get(column)))

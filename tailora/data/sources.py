@@ -101,7 +101,7 @@ def _named(rows: Iterable[Row], classes: Classes, kept: Kept) -> Iterator[Row]:
     for row in rows:
         name = classes.written[_file(row)].get(row["answer"])
         if name is None:
-            kept.dropped.add(f"marked as unlabelled ({UNLABELLED})", row["where"])
+            kept.dropped.add(f"marked as unlabelled ({UNLABELLED}; a class where data.labels names it)", row["where"])
             continue
         if name != row["answer"] and name.lower() == row["answer"].lower():
             kept.notices.add("labels that data.labels spells otherwise, read as it does", row["where"])

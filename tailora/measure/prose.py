@@ -4,10 +4,9 @@ All of them compare words, so none of them knows whether an answer is true.
 """
 
 import re
-import unicodedata
 from collections import Counter
 
-from tailora.measure.words import is_punctuation, words
+from tailora.measure.words import is_punctuation, parted, seen, words
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _GRAM = 4
@@ -18,7 +17,7 @@ def squad_exact(answer: str, reference: str) -> bool:
     """Say whether two texts are equal but for case, punctuation, articles and spaces: SQuAD's exact match.
 
     Rajpurkar et al. 2016, arXiv 1606.05250, section 6.1, as in its evaluation script; beyond ASCII, which is all that
-    script knows, punctuation of any script is left out and composed characters are compared (NFKC).
+    script knows, punctuation of any script and what no reader sees is left out, and composed characters are compared.
     """
     return _squad_words(answer) == _squad_words(reference)
 
@@ -26,16 +25,17 @@ def squad_exact(answer: str, reference: str) -> bool:
 def token_f1(answer: str, reference: str) -> float:
     """Return the F1 of the words that two texts share, 0 to 1, normalised as for `squad_exact`: SQuAD's F1.
 
-    Two texts without words are equal (Rajpurkar et al. 2018, arXiv 1806.03822).
+    Two texts without words are equal (Rajpurkar et al. 2018, arXiv 1806.03822). Where a script puts no spaces between
+    words, characters are shared in their place, as in the script of MLQA (Lewis et al. 2020, arXiv 1910.07475).
     """
-    said, wanted = _squad_words(answer), _squad_words(reference)
+    said, wanted = ([part for word in _squad_words(text) for part in parted(word)] for text in (answer, reference))
     if not said or not wanted:
         return float(said == wanted)
     return _f1((Counter(said) & Counter(wanted)).total(), len(said), len(wanted))
 
 
 def _squad_words(text: str) -> list[str]:
-    plain = unicodedata.normalize("NFKC", text).lower()
+    plain = text.lower() if text.isascii() else seen(text).lower()
     unpunctuated = "".join(letter for letter in plain if not is_punctuation(letter))
     return _ARTICLES.sub(" ", unpunctuated).split()
 
@@ -72,7 +72,7 @@ def repetition(text: str) -> float | None:
 
     1 − distinct / all: seq-rep-4 of Welleck et al. 2019 (arXiv 1908.04319, section 6.1), on words instead of tokens.
     """
-    said = text.split()
+    said = words(text) or text.split()
     grams = [tuple(said[i : i + _GRAM]) for i in range(len(said) - _GRAM + 1)]
     return 1 - len(set(grams)) / len(grams) if grams else None
 

@@ -222,6 +222,11 @@ def budget_losses(budget: Row) -> list[str]:
             f"the tokenizer cannot reproduce the answers of {count_rows(len(budget['altered']))} exactly: "
             f"{shorten_names(budget['altered'])}"
         )
+    if budget.get("rewritten"):
+        lines.append(
+            f"the chat template drops or changes text of {count_rows(len(budget['rewritten']))}, if only a trailing "
+            f"space: {shorten_names(budget['rewritten'])}"
+        )
     if budget["suggested"]:
         lines.append(f"99% of the rows would fit with model.max_length = {budget['suggested']}, if the model allows it")
     if budget["unknown"] > _MOST_UNKNOWN * budget["tokens"]:

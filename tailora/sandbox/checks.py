@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple, TypedDict
 
-from tailora.sandbox.worker import EQUAL
+from tailora.sandbox.worker import EQUAL, find_unfit
 
 
 class Case(TypedDict):
@@ -51,7 +51,9 @@ def _check_of(condition: ast.expr) -> Check:
     if isinstance(condition, ast.Compare) and len(condition.ops) == 1:
         for given, relation, literal in _readings(condition):
             with suppress(ValueError, TypeError):  # no literal
-                return Check(ast.unparse(given), ast.literal_eval(literal), relation)
+                expected = ast.literal_eval(literal)
+                if not find_unfit(expected):  # an ellipsis is a literal, and does not travel
+                    return Check(ast.unparse(given), expected, relation)
     told = ast.unparse(condition)
     if isinstance(condition, ast.UnaryOp) and isinstance(condition.op, ast.Not):
         return Check(_with_equal(condition), True, told=told)

@@ -13,8 +13,9 @@ import select
 import signal
 import socket
 import sys
-from collections import Counter, OrderedDict, defaultdict
+from collections import ChainMap, Counter, OrderedDict, UserDict, UserList, UserString, defaultdict
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -40,7 +41,18 @@ _PARTS: dict[type, Callable[[Any], Any]] = {
     frozenset: lambda value: frozenset(frozenset.__iter__(value)),
     dict: lambda value: dict(dict.items(value)),
 }
-_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.items()))
+_VIEWS: tuple[type, ...] = tuple(
+    type(view) for empty in (dict[int, int](), OrderedDict[int, int]()) for view in (empty.keys(), empty.items())
+)
+# What wraps a plain value and equals it, and how that is taken out.
+_WRAPPERS: dict[type, Callable[[Any], Any]] = {
+    bytearray: bytes,
+    MappingProxyType: dict,
+    ChainMap: dict,
+    UserDict: lambda value: value.data,
+    UserList: lambda value: value.data,
+    UserString: lambda value: value.data,
+}
 _EXACT = ("Fraction", "Decimal")
 # What runs a text, by mode; taken here for the same reason.
 _COMPILE: Callable[..., Any] = compile
@@ -163,7 +175,8 @@ def as_plain(value: Any, depth: int = _DEEPEST) -> Any:
     """Return the plain value that Python takes `value` for when it compares with `==`; `value` where there is none.
 
     A subclass without an `__eq__` of its own (a named tuple, a member of IntEnum) is its base; keys and items of a dict
-    are sets; a Fraction or Decimal is the number that it equals, and else named with its two parts.
+    are sets; what wraps a plain value (a UserDict, a bytearray) is that; a Fraction or Decimal is the number that it
+    equals, and else named with its two parts.
     """
     kind = type(value)
     if depth == 0 or value is None or kind in (bool, int, float, str, bytes, complex):
@@ -172,6 +185,11 @@ def as_plain(value: Any, depth: int = _DEEPEST) -> Any:
         return {as_plain(part, depth - 1) for part in value}
     if kind.__name__ in _EXACT and kind.__module__ in ("fractions", "decimal"):
         return _number(value)
+    if kind is memoryview and value.format == "B":
+        return bytes(value)
+    for base, parts in _WRAPPERS.items():
+        if isinstance(value, base) and kind.__eq__ is base.__eq__:
+            return as_plain(parts(value), depth - 1)
     if kind in _MAPPINGS:
         pairs = [(as_plain(key, depth - 1), as_plain(part, depth - 1)) for key, part in dict.items(value)]
         return kind(dict(pairs)) if kind is not defaultdict else defaultdict(None, pairs)
@@ -187,6 +205,8 @@ def as_plain(value: Any, depth: int = _DEEPEST) -> Any:
 
 
 def _number(value: Any) -> Any:
+    if value.__class__.__name__ == "Decimal" and not value.is_finite():
+        return float(value)
     above, below = value.as_integer_ratio()
     if below == 1:
         return above

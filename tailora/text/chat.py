@@ -8,14 +8,17 @@ The model's own chat template is used where it has one. Otherwise the plain temp
     ### Answer
     <the answer><end token>
 
-In a conversation every answer is learned, each with the token that ends its turn: what the chat template writes after
-an answer, else the tokenizer's EOS. Contents of assistant turns are encoded apart from the template, in training and
-in serving, so that what was learned is what is read later; a template that rewrites them has its way.
+An answer stands between what the chat template writes before one and the token that it ends one with, else the
+tokenizer's EOS. In a conversation every answer is learned that stands there as it did when it was the last. Contents of
+assistant turns are encoded apart from the template, in training and in serving, so that what was learned is what is
+read later; a template that rewrites them has its way.
 """
 
 import copy
 import datetime
+import os
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tailora.errors import DataError, ModelError
@@ -65,6 +68,25 @@ class Sample(NamedTuple):
         return Sample(self.tokens, self.learned[-1:])
 
 
+class _Frame(NamedTuple):
+    """What the chat template writes around an answer."""
+
+    end: int
+    """The token that ends the turn."""
+    surplus: str = ""
+    """What the generation prompt ends with and no answer stands behind, such as the beginning of a thought."""
+    opening: str = ""
+    """What stands before an answer and not in the generation prompt, such as the name of a channel."""
+    before: str = ""
+    """Spaces next to the answer, which tokenizers join to its first word, or an empty thought: learned with it."""
+    replaced: bool = False
+    """Whether `before` gives way to what an answer brings in its place, such as a thought."""
+    after: str = ""
+    """Text between the answer and its end token: learned too."""
+    unended: str = ""
+    """What ends an answer in words, where no token does, so that EOS takes its place."""
+
+
 def _folded(turns: Turns) -> Turns:
     """Put the text of a system turn before the first question."""
     if turns[0]["role"] != "system" or len(turns) == 1:
@@ -95,8 +117,10 @@ class Prompts:
         self._in_parts = self._wants_parts()
         self._takes_system = self._shows([("system", "s"), ("user", "u")])
         self._takes_conversations = self._shows([("user", "u"), ("assistant", "a"), ("user", "v")])
-        self.end_token = self._end_of_turn()
-        self.learns_every_answer = self._keeps_what_was_said()
+        self._frame = _Frame(int(tokenizer.eos_token_id))
+        self._frame = self._found_frame()
+        self.end_token = self._frame.end
+        self._keeps = {with_system: self._keeps_what_was_said(with_system) for with_system in (False, True)}
 
     @property
     def has_chat_template(self) -> bool:
@@ -125,11 +149,40 @@ class Prompts:
             remarks.append(
                 "the chat template has no place for a system turn, so its text stands before the first question"
             )
-        if not self.learns_every_answer:
+        if self._frame.unended:
             remarks.append(
-                "the chat template rewrites earlier turns, so of a conversation the last answer alone is learned"
+                f"the chat template ends an answer with {self._frame.unended!r}, which is no token of this tokenizer's "
+                f"own: answers end with EOS ({self.tokenizer.eos_token}) instead"
+            )
+        if self._frame.opening or self._frame.surplus:
+            remarks.append(
+                f"before an answer the chat template writes {self._frame.opening!r} where its generation prompt has "
+                f"{self._frame.surplus!r}: answers are learned and asked for behind the former; elsewhere, ask so too"
+            )
+        if not all(self._keeps.values()):
+            some = " that begins with a system turn" if self.learns_every_answer else ""
+            remarks.append(
+                f"the chat template writes earlier turns in another way than the last, so of a conversation{some} the "
+                "last answer alone is learned"
             )
         return remarks
+
+    @property
+    def learns_every_answer(self) -> bool:
+        """Whether all answers of a conversation without a system turn are learned, and not the last alone."""
+        return self._keeps[False]
+
+    def shows(self, turns: Turns) -> bool:
+        """Say whether the prompt holds what all turns say as they say it; templates may trim, cut or escape it."""
+        if not self.has_chat_template:
+            return True
+        text, place = self.render(turns), 0
+        for turn in turns:
+            at = text.find(turn["content"], 0 if turn["role"] == "system" else place)
+            if at < 0:
+                return False
+            place = at + len(turn["content"]) if turn["role"] != "system" else place
+        return True
 
     @property
     def _default_system(self) -> str:
@@ -151,7 +204,8 @@ class Prompts:
         if self.has_chat_template:
             if len(turns) > 2 and not self._takes_conversations:
                 raise DataError("the chat template of the base model leaves out or changes what earlier turns say.")
-            return self._templated(turns if self._takes_system else _folded(turns))
+            asked = self._templated(turns if self._takes_system else _folded(turns))
+            return asked.removesuffix(self._frame.surplus) + self._frame.opening
         ends = {"assistant": self.tokenizer.eos_token}
         parts = [f"{_HEADINGS[turn['role']]}\n{turn['content']}{ends.get(turn['role'], '')}\n\n" for turn in turns]
         return "".join(parts) + f"{_HEADINGS['assistant']}\n"
@@ -198,44 +252,68 @@ class Prompts:
             return False
         return re.findall(f"{_MARK}.*?{_MARK}", text) == marks
 
-    def _end_of_turn(self) -> int:
-        """Return the token that the chat template writes after an answer; EOS where it writes no token of its own."""
-        eos = int(self.tokenizer.eos_token_id)
+    def _found_frame(self) -> _Frame:
+        """Return what the chat template writes around the last answer, as far as it shows that."""
         if not self.has_chat_template:
-            return eos
-        said = [{"role": "user", "content": "u"}, {"role": "assistant", "content": _MARK}]
-        # Some templates end an answer only where another turn follows; what also stands before an answer begins a turn.
-        for turns, asks in ((said, False), ([*said, said[0]], True)):
-            try:
-                before, _, after = self._templated(turns, asks=asks).rpartition(_MARK)
-            except DataError:
-                continue
-            first = self._template_tokens(after.lstrip())[:1]
-            begins_a_turn = asks and first and first[0] in self._template_tokens(before)
-            if first and first[0] in self.tokenizer.added_tokens_decoder and not begins_a_turn:
-                return first[0]
-        return eos
+            return self._frame
+        asked, said = ({"role": role, "content": f"{_MARK}{role}{_MARK}"} for role in ("user", "assistant"))
+        text = self._around(said, [asked, said], asks=False)
+        frame = self._frame if text is None else self._found_beginning(self._templated([asked]), asked, text[0])
+        ended = frame if text is None else self._found_end(frame, "", text[1])
+        if ended is frame:  # some templates end an answer only where another turn follows
+            following = self._around(said, [asked, said, asked], asks=True)
+            ended = frame if following is None else self._found_end(frame, *following)
+        return frame._replace(unended=text[1].strip()) if text and ended is frame else ended
 
-    def _ending(self, tokens: list[int]) -> int:
-        """Return how many of the `tokens` behind an answer end its turn: the end token, and a space before it."""
-        if self.end_token not in tokens:
-            return 0
-        place = tokens.index(self.end_token)
-        return 0 if self.tokenizer.decode(tokens[:place]).strip() else place + 1
+    def _found_beginning(self, prompt: str, asked: dict[str, Any], ahead: str) -> _Frame:
+        """Return what the template writes `ahead` of an answer, behind what was `asked`, and not in the `prompt`."""
+        alike = len(os.path.commonprefix([prompt, ahead]))  # noqa: RUF071 -- letters of texts, not parts of paths
+        if alike < prompt.find(asked["content"]) + len(asked["content"]):
+            return self._frame
+        opening = ahead[alike:]
+        if opening.strip() and self._answered(asked, f"{opening}{_MARK}").startswith(f"{ahead}{_MARK}"):
+            return self._frame._replace(surplus=prompt[alike:], before=opening, replaced=True)
+        spaces = opening[len(opening.rstrip(" ")) :]
+        return self._frame._replace(surplus=prompt[alike:], opening=opening.removesuffix(spaces), before=spaces)
+
+    def _answered(self, asked: dict[str, Any], answer: str) -> str:
+        """Return how the template writes a question and its answer; nothing where it refuses them."""
+        try:
+            return self._templated([asked, {"role": "assistant", "content": answer}], asks=False)
+        except DataError:
+            return ""
+
+    def _around(self, said: dict[str, Any], turns: Turns, *, asks: bool) -> tuple[str, str] | None:
+        """Return what stands before and after what was `said` in the rendered turns; None where it is not shown."""
+        try:
+            before, shown, after = self._templated(turns, asks=asks).partition(said["content"])
+        except DataError:
+            return None
+        return (before, after) if shown else None
+
+    def _found_end(self, frame: _Frame, before: str, after: str) -> _Frame:
+        """Return `frame` with the first token of the template's own `after` an answer, unless one begins a turn."""
+        tokens = self._template_tokens(after)
+        own = [*self.tokenizer.added_tokens_decoder, frame.end]
+        place = next((i for i, token in enumerate(tokens) if token in own), None)
+        if place is None or tokens[place] in self._template_tokens(before):
+            return frame
+        end = self.tokenizer.convert_ids_to_tokens(tokens[place])
+        return frame._replace(end=tokens[place], after=after.partition(end)[0])
 
     def _needed_guard(self) -> list[int]:
-        """Return the tokens of `_GUARD` where a leading space is lost or added when a text is encoded alone."""
-        plain = [self._plain_tokens(text) for text in ("a", " a")]
-        if plain[0] != plain[1] and self._decoded(plain[1]) == " a" and self._decoded(plain[0]) == "a":
-            return []
-        return self._plain_tokens(_GUARD)
+        """Return the tokens of `_GUARD` where a text encoded alone does not keep its beginning behind another one."""
+        guard = self._plain_tokens(_GUARD)
+        behind = [self._decoded([*guard, *self._plain_tokens(text)]) for text in ("a", " a")]
+        return [] if behind == [f"{_GUARD}a", f"{_GUARD} a"] else guard
 
     def _decoded(self, tokens: list[int]) -> str:
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def spell(self, answer: list[int]) -> str:
         """Return the text of an answer in tokens, with the spaces that it begins with."""
-        return self._decoded([*self._guard, *answer]).removeprefix(self._decoded(self._guard)) if answer else ""
+        text = self._decoded([*self._guard, *answer]).removeprefix(self._decoded(self._guard)) if answer else ""
+        return text.removeprefix(self._frame.before).removesuffix(self._frame.after)
 
     def encode_prompt(self, turns: Turns) -> list[int]:
         """Return the tokens up to where the answer begins; special tokens that stand in the turns count as text."""
@@ -245,8 +323,8 @@ class Prompts:
         """Return prompt, answer and end token. The answer is encoded apart, so it cannot change the prompt's tokens."""
         tokens, earlier = self._read(turns)
         start = len(tokens)
-        tokens = [*tokens, *self._answer_tokens(answer), self.end_token]
-        return Sample(tokens, [*(earlier if self.learns_every_answer else []), (start, len(tokens))])
+        tokens = [*tokens, *self._answer_tokens(self._framed(answer)), self.end_token]
+        return Sample(tokens, [*(earlier if self._keeps[turns[0]["role"] == "system"] else []), (start, len(tokens))])
 
     def encode_text(self, text: str, longest: int) -> list[Sample]:
         """Cut plain text into windows of at most `longest` tokens; each token is a target once.
@@ -269,25 +347,53 @@ class Prompts:
         turns = turns if self._takes_system else _folded(turns)
         apart = [index for index, turn in enumerate(turns) if self._is_apart(turn)]
         rendered = self._marked(turns, apart)
-        if apart and self.has_chat_template and _filled(rendered, turns) != self.render(turns):
-            # The template rewrites what these turns say: only what would act as a command is kept from it.
-            apart = [index for index in apart if self._holds_a_command(turns[index])]
+        if apart and self.has_chat_template and _filled(rendered, turns) != (real := self.render(turns)):
+            # The template rewrites what some of these turns say; only what would act as a command is kept from it.
+            apart = [
+                index
+                for index in apart
+                if self._holds_a_command(turns[index]) or _filled(self._marked(turns, [index]), turns) == real
+            ]
             rendered = self._marked(turns, apart)
         tokens: list[int] = [] if self.has_chat_template else list(self._begin)
         answers: list[Span] = []
         start: int | None = None
-        for place, piece in enumerate(re.split(f"{_MARK}(\\d+){_MARK}", rendered)):
-            if place % 2 == 0:  # template and indices take turns
-                part = self._template_tokens(piece)
-                if start is not None:
-                    answers.append((start, len(tokens) + self._ending(part)))
+        pieces = re.split(f"{_MARK}(\\d+){_MARK}", rendered)  # template and indices take turns
+        framed = self._without_frames(pieces, turns)
+        for place, piece in enumerate(pieces):
+            if place % 2 == 0:
+                is_behind = place and self.has_chat_template
+                part = self._behind(self._template_tokens, piece) if is_behind else self._template_tokens(piece)
+                if start is not None and part[:1] == [self.end_token]:
+                    answers.append((start, len(tokens) + 1))
                 tokens += part
-            else:
-                turn = turns[int(piece)]
-                is_answer = turn["role"] == "assistant"
-                start = len(tokens) if is_answer and turn.get("learn", True) else None
-                tokens += self._answer_tokens(turn["content"]) if is_answer else self._plain_tokens(turn["content"])
+                continue
+            turn = turns[int(piece)]
+            start = len(tokens) if place in framed and turn.get("learn", True) else None
+            text = self._framed(turn["content"]) if place in framed else turn["content"]
+            tokens += self._answer_tokens(text)
         return tokens, answers
+
+    def _framed(self, answer: str) -> str:
+        before = self._frame.before
+        if self._frame.replaced:
+            asked = {"role": "user", "content": "u"}
+            empty = self._templated([asked]).removesuffix(self._frame.surplus) + before
+            is_empty = self._answered(asked, answer).startswith(empty) and not answer.startswith(before)
+            before = before if is_empty else ""
+        return f"{before}{answer}{self._frame.after}"
+
+    def _without_frames(self, pieces: list[str], turns: Turns) -> set[int]:
+        """Take what is learned with answers from the `pieces` around them; return the places of those that had it."""
+        framed = set()
+        for place in range(1, len(pieces), 2):
+            ahead, behind = pieces[place - 1], pieces[place + 1]
+            is_answer = turns[int(pieces[place])]["role"] == "assistant"
+            if is_answer and ahead.endswith(self._frame.before) and behind.startswith(self._frame.after):
+                pieces[place - 1] = ahead.removesuffix(self._frame.before)
+                pieces[place + 1] = behind.removeprefix(self._frame.after)
+                framed.add(place)
+        return framed
 
     def _marked(self, turns: Turns, apart: list[int]) -> str:
         """Render `turns` with a mark that holds its index in place of each content that is encoded `apart`."""
@@ -306,18 +412,15 @@ class Prompts:
         commands = [_MARK, *(self._special if self.has_chat_template else [])]
         return any(command in turn["content"] for command in commands)
 
-    def _keeps_what_was_said(self) -> bool:
-        """Say whether an answer stands in later prompts where it was written; some templates rewrite the past."""
+    def _keeps_what_was_said(self, with_system: bool) -> bool:
+        """Say whether answers stand in later prompts as they did when they were the last; some templates rewrite."""
         if not self._takes_conversations:
             return False
-        turns = [
-            {"role": "user", "content": "a"},
-            {"role": "assistant", "content": "b"},
-            {"role": "user", "content": "c"},
-        ]
-        before = self.encode_prompt(turns[:1])
-        tokens, answers = self._read(turns)
-        return tokens[: len(before)] == before and bool(answers) and answers[0][0] == len(before)
+        said = [{"role": ("user", "assistant")[i % 2], "content": letter} for i, letter in enumerate("abcde")]
+        lead = [{"role": "system", "content": "s"}] if with_system else []
+        tokens, answers = self._read([*lead, *said])
+        asked = [self.encode_prompt([*lead, *said[:count]]) for count in (1, 3)]
+        return [tokens[:start] for start, _ in answers] == asked
 
     def _template_tokens(self, text: str) -> list[int]:
         if self.has_chat_template:
@@ -329,10 +432,14 @@ class Prompts:
 
     def _answer_tokens(self, text: str) -> list[int]:
         """Return the tokens of an answer, as it stands behind a prompt and not at the beginning of a text."""
-        behind = self._plain_tokens(_GUARD + text) if self._guard else []
+        return self._behind(self._plain_tokens, text)
+
+    def _behind(self, tokens_of: Callable[[str], list[int]], text: str) -> list[int]:
+        """Return the tokens of a text that stands behind another one."""
+        behind = tokens_of(_GUARD + text) if self._guard else []
         if self._guard and behind[: len(self._guard)] == self._guard:
             return behind[len(self._guard) :]
-        return self._plain_tokens(text)
+        return tokens_of(text)
 
     def _plain_tokens(self, text: str) -> list[int]:
         # Not verbose: it would warn of texts longer than the model, which we cut or leave out ourselves.

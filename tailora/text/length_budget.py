@@ -36,6 +36,8 @@ class Budget:
     """Tokens that the tokenizer has no piece for."""
     altered: list[str]
     """Places of rows whose answer is another text once it is encoded and decoded again."""
+    rewritten: list[str]
+    """Places of rows of which the chat template leaves out or changes what a turn says, be it a space at its end."""
     longest: int
     """Tokens of the longest row as it was given."""
     suggested: int | None
@@ -52,7 +54,11 @@ class Fitting:
 
 
 def fitted(
-    found: Sequence[tuple[Row, Sample | None, int]], max_length: int, tokenizer: Any, altered: Sequence[str] = ()
+    found: Sequence[tuple[Row, Sample | None, int]],
+    max_length: int,
+    tokenizer: Any,
+    altered: Sequence[str] = (),
+    rewritten: Sequence[str] = (),
 ) -> Fitting:
     """Return the rows that were `found` to fit into `max_length` tokens, and count what became of all.
 
@@ -72,6 +78,7 @@ def fitted(
         targets=sum(sample.targets for sample in samples),
         unknown=0 if unknown is None else sum(sample.tokens.count(unknown) for sample in samples),
         altered=list(altered),
+        rewritten=list(rewritten),
         longest=max(lengths),
         suggested=_suggested(lengths, max_length),
     )
@@ -85,11 +92,13 @@ def fit_rows(rows: Sequence[Row], prompts: Prompts, max_length: int, split: str)
         RunError: when none fits; says how long the shortest prompt is.
     """
     found: list[tuple[Row, Sample | None, int]] = []
-    altered = []
+    altered, rewritten = [], []
     for row in rows:
         whole = _encoded(row, prompts)
         if prompts.spell(whole.tokens[whole.answer_start : -1]) != row["answer"]:
             altered.append(row["where"])
+        if not prompts.shows(row["prompt"]):
+            rewritten.append(row["where"])
         if len(found) < _PROVEN:
             _prove(row, whole, prompts)
         fits = (row, whole) if len(whole.tokens) <= max_length else _shortened(row, prompts, max_length)
@@ -101,7 +110,7 @@ def fit_rows(rows: Sequence[Row], prompts: Prompts, max_length: int, split: str)
             f"0 of {len(rows)} {split} rows fit into max_length = {max_length} tokens; the shortest has {given}, "
             f"its shortest prompt {shortest}. Raise model.max_length, or choose a base model with a longer context."
         )
-    return fitted(found, max_length, prompts.tokenizer, altered)
+    return fitted(found, max_length, prompts.tokenizer, altered, rewritten)
 
 
 def _unknown_token(tokenizer: Any) -> int | None:

@@ -96,6 +96,11 @@ def test_a_question_or_answer_that_no_column_looks_like_is_asked_for() -> None:
     assert "no column looks like the answer" in answer and "question, reply" in answer
 
 
+def test_a_context_is_proposed_as_the_question_where_nothing_else_is() -> None:
+    assert 'data.prompt = "Context"' in refusal("Context Response")[0]
+    assert 'data.prompt = "input"' in refusal("input output")[0]
+
+
 def test_25_a_name_that_is_nearly_right_is_pointed_out() -> None:
     (found,) = refusal("Qestion anwser")
     assert 'data.prompt = "Qestion" (did you mean "question"?)' in found

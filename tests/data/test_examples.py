@@ -1,5 +1,6 @@
 """Examples: every row becomes one, or is counted, or is named with what to mend; cases 22 to 31 of the bad inputs."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -190,12 +191,47 @@ def test_a_context_is_read_whatever_layout_it_stands_in(question: str, context: 
 def test_a_filled_context_that_would_be_lost_is_an_error_and_a_choice_is_none() -> None:
     row = {"instruction": "q", "input": "1", "context": "2", "output": "a"}
     (found,) = refusals(row)
-    assert 'data.input = "context"' in found and 'data.input = ""' in found
+    assert 'data.input = "context"' in found and 'data.input = "input" to leave it out' in found
     (example,), _ = kept_of(row, input="input")
     assert example["prompt"][0]["content"] == "q\n\n1"
     (example,), _ = kept_of(row, input="")
     assert example["prompt"][0]["content"] == "q"
     assert len(examples_of({"instruction": "q", "input": "1", "context": "  ", "output": "a"})) == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("passage", "p"), ("Article", "p"), ("document", "p"), ("schema", "CREATE TABLE t"), ("inputs", "1, 2"),
+        ("choices", ["a", "b"]), ("history", [["q", "a"]]), ("options", {"A": "a"}),
+    ],
+)  # fmt: skip
+def test_what_a_question_is_about_is_not_lost_whatever_its_column_is_called(column: str, value: Any) -> None:
+    row = {"question": "q", column: value, "answer": "a"}
+    (found,) = refusals(row)
+    assert f"the column {column} is filled and would not be read" in found and 'data.input = ""' in found
+    if f'data.input = "{column}"' in found:  # a remedy that is named works
+        (example,), _ = kept_of(row, input=column)
+        assert example["prompt"][0]["content"].startswith("q\n\n")
+    assert len(examples_of({"question": "q", column: None, "answer": "a"})) == 1
+    (found,) = refusals(row | {"context": ""})
+    assert 'data.input = "context" to leave it out' in found
+    assert len(kept_of(row | {"context": ""}, input="context")[0]) == 1
+    if column != "history":
+        assert len(examples_of({"question": "q", column: value, "context": "c", "answer": "a"})) == 1
+
+
+@pytest.mark.parametrize("column", ["system", "system_prompt", "System"])
+def test_a_system_prompt_in_a_column_is_the_system_turn(column: str) -> None:
+    system = {"role": "system", "content": "Be brief."}
+    (example,) = examples_of({column: "Be brief.", "question": "q", "input": "c", "response": "a"})
+    assert example["prompt"] == [system, turn("user", "q\n\nc")] and example["context"] == 1
+    turns = [turn("user", "q"), turn("assistant", "a")]
+    (example,) = examples_of({column: "Be brief.", "messages": turns})
+    assert example["prompt"] == [system, turn("user", "q")]
+    (example,), kept = kept_of({column: "Be brief.", "messages": [turn("system", "Be long."), *turns]})
+    assert example["prompt"][0]["content"] == "Be long." and kept.notices.total() == 1
+    assert examples_of({column: " ", "question": "q", "answer": "a"})[0]["prompt"] == [turn("user", "q")]
 
 
 def test_all_references_of_a_row_are_kept_and_the_first_is_learned() -> None:
@@ -209,6 +245,25 @@ def test_all_references_of_a_row_are_kept_and_the_first_is_learned() -> None:
     assert one["answer"] == "x" and "answers" not in one
     _, kept = kept_of({"question": "Where?", "answers": {"text": [], "answer_start": []}})
     assert dict(kept.dropped.counts) == {"empty answer": 1}
+
+
+@pytest.mark.parametrize(
+    ("answers", "kept"),
+    [
+        (["", "b", "c"], ["b", "c"]), ({"text": [" ", "b"], "answer_start": [0, 1]}, ["b"]), ([None, "b"], ["b"]),
+        ([{"text": ""}, {"text": "b"}], ["b"]),
+    ],
+)  # fmt: skip
+def test_an_empty_reference_hides_no_other(answers: Any, kept: list[str]) -> None:
+    (example,) = examples_of({"question": "q", "answers": answers})
+    assert [example["answer"], example.get("answers", kept)] == [kept[0], kept]
+
+
+@pytest.mark.parametrize("spelled", [str, json.dumps, lambda value: str(value).replace("[0]", "array([0])")])
+def test_references_that_were_written_as_text_are_refused(spelled: Any) -> None:
+    (found,) = refusals({"question": "q", "answers": spelled({"text": ["a"], "answer_start": [0]})})
+    assert "an object that was written as text" in found
+    assert len(examples_of({"question": "q", "answers": "{'name': 1}"})) == 1
 
 
 def test_a_context_in_passages_is_joined_and_counted() -> None:

@@ -93,17 +93,24 @@ def test_minus_one_beside_numbers_is_no_class() -> None:
     assert classes.names == ["0", "1", "2"] and "-1" not in classes.written["a"]
     assert name_classes({"a": Counter({"-1": 5, "1": 5, "-2": 5})}).names == ["-2", "-1", "1"]
     assert name_classes({"a": Counter({"-1": 5, "yes": 5})}).names == ["-1", "yes"]
+    assert name_classes({"a": Counter({"-1": 5, "1": 5})}).names == ["-1", "1"]  # a sign, as SVMs have it
+    assert name_classes({"a": Counter({"pos": 5, "neg": 5, "-1": 2})}).names == ["neg", "pos"]
+    assert name_classes({"a": Counter({"-1": 5, "0": 5, "1": 5})}, ["-1", "0", "1"]).names == ["-1", "0", "1"]
 
 
-@pytest.mark.parametrize("pair", [("01", "1"), ("007", "7"), ("-0", "0")])
-def test_numbers_that_differ_in_leading_zeros_are_not_two_classes(pair: tuple[str, str]) -> None:
+@pytest.mark.parametrize("pair", [("01", "1"), ("007", "7"), ("-0", "0"), ("+1", "1"), ("a\u200b", "a"), ("Ⅳ", "iv")])
+def test_labels_that_differ_in_nothing_a_reader_sees_are_not_two_classes(pair: tuple[str, str]) -> None:
     with pytest.raises(DataError, match="leading zeros"):
         name_classes({"a": Counter(dict.fromkeys(pair, 5))})
 
 
 @pytest.mark.parametrize(
-    "labels", [("0", "0.5", "1", "1.5"), ("0.25", "3.75"), ("1e-1", "2.5E-1", ".5"), ("-0.5", "0.5")]
-)
+    "labels",
+    [
+        ("0", "0.5", "1", "1.5"), ("0.25", "3.75"), ("1e-1", "2.5E-1", ".5"), ("-0.5", "0.5"), ("0,5", "1,5"),
+        ("1e0", "2"),
+    ],
+)  # fmt: skip
 def test_numbers_with_a_fraction_are_scores_and_no_classes(labels: tuple[str, ...]) -> None:
     found = Counter(dict.fromkeys(labels, 5))
     with pytest.raises(DataError, match="scores, not classes"):

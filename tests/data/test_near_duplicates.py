@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -104,6 +105,30 @@ def test_planted_rows_are_named_by_what_they_share() -> None:
     assert named["near question"] == verbatim | recased | near
     assert named["13 words"] >= verbatim | recased  # one changed word leaves 13 in a row, but for its place
     assert set(named) == set(KINDS)
+
+
+def test_a_long_answer_is_telling_in_a_script_without_spaces() -> None:
+    answer = "水在一百摄氏度时沸腾，在零度时结冰。"
+    train, held_out = row(0, "water and its temperatures", answer), row(1, "物理课的第二个问题", answer)
+    assert found_leaks([train], [held_out])["same answer"] == {1}
+    short = "是的，没错。"
+    assert not found_leaks([train | {"answer": short}], [held_out | {"answer": short}])["same answer"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("ما هي عاصمة جمهورية مصر العربية", "ما هي عاصمة جمهوريـــة مصر العربية؟"),
+        ("Erkläre die Donau\u00addampf\u00adschifffahrt bitte", "Erkläre die Donaudampfschifffahrt, bitte!"),
+        ("می‌خواهم برنامه‌نویسی یاد بگیرم", "میخواهم برنامهنویسی یاد بگیرم"),
+        ("I ❤️ my cat very much", "I ❤ my cat very much"),
+        ("ယနေ့ရာသီဥတု", "ယနေ့၊ရာသီဥတု။"),
+    ],
+)
+def test_questions_that_differ_in_punctuation_or_in_what_is_unseen_alone_are_near(one: str, other: str) -> None:
+    rows = [row(0, one), row(1, other), row(2, "how do I sort a list in python")]
+    near = grouped(rows)
+    assert near.group[0] == near.group[1] != near.group[2]
 
 
 def test_short_questions_share_words_when_all_of_theirs_stand_in_a_training_row() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rouge_score import rouge_scorer
 
-from tailora.measure.prose import echoes, rouge_l, squad_exact, token_f1
+from tailora.measure.prose import echoes, repetition, rouge_l, squad_exact, token_f1
 from tailora.measure.words import words
 
 
@@ -26,6 +26,14 @@ from tailora.measure.words import words
         ("한국어 텍스트", ["한국어", "텍스트"]),
         ("…—“”+*", []),
         ("مرحبا بك", ["مرحبا", "بك"]),
+        ("Donau\u00addampf", ["donaudampf"]),  # a soft hyphen
+        ("می\u200cخواهم جمهوريـــة", ["میخواهم", "جمهورية"]),  # a joiner and a stretch
+        ("តើ\u200bអ្នក a\u200bb", ["តើ", "អ្", "ន", "ក", "a", "b"]),  # a zero-width space
+        ("e\u034f\u0301", ["é"]),  # a joiner between a letter and its mark
+        ("I ❤️ NY 1️⃣ 👨‍👩‍👧 🇩🇪", ["i", "ny", "1"]),  # marks of emoji
+        ("サーバーA", [*"サーバー", "a"]),
+        ("ㄅㄆㄇ", list("ㄅㄆㄇ")),
+        ("က၊ ခ။ ก๏ ฿ ក។ ៛ 々・〜", ["က", "ခ", "ก", "ក", "々"]),  # punctuation of scripts without spaces
     ],
 )
 def test_words_are_letters_marks_and_digits(text: str, expected: list[str]) -> None:
@@ -52,6 +60,30 @@ def test_marks_count_and_composition_does_not() -> None:
 )
 def test_punctuation_of_any_script_is_left_out_of_the_exact_match(pair: tuple[str, str]) -> None:
     assert squad_exact(*pair)
+
+
+@pytest.mark.parametrize("pair", [("👍", "👎"), ("≤", "≥"), ("x → y", "x ← y"), ("25 ℃", "25")])
+def test_symbols_that_say_something_count_in_the_exact_match(pair: tuple[str, str]) -> None:
+    assert not squad_exact(*pair) and token_f1(*pair) < 1
+
+
+@pytest.mark.parametrize("unseen", ["\u00ad", "\u200d", "\ufeff", "\ufe0f", "\u202b"])
+def test_what_no_reader_sees_is_not_compared(unseen: str) -> None:
+    one, other = f"so{unseen}ft ❤{unseen} day", "soft ❤ day"
+    assert squad_exact(one, other) and token_f1(one, other) == rouge_l(one, other) == 1.0
+
+
+def test_texts_in_a_script_without_spaces_share_characters() -> None:
+    # 3 of the 5 characters are right, and all 3 are found; as MLQA's script has it.
+    assert token_f1("東京都です", "東京都") == pytest.approx(2 * 3 / (5 + 3))
+    assert token_f1("iPhone 15的价格", "iPhone 15") == pytest.approx(2 * 2 / (5 + 2))
+    assert not squad_exact("東京都です", "東京都")
+
+
+def test_babble_is_seen_in_a_script_without_spaces() -> None:
+    assert repetition("好的" * 6) == pytest.approx(7 / 9)  # nine 4-grams, of two kinds
+    assert repetition("東京は日本の首都です") == 0
+    assert repetition("! " * 7) == pytest.approx(3 / 4)  # no words at all
 
 
 def test_an_echo_is_seen_in_a_script_without_spaces() -> None:

@@ -441,6 +441,17 @@ RIGHT = {
     "bool in a list": ("def f(x): return [True]", "[1]"),
     "complex": ("def f(x): return 1 + 2j", "(1+2j)"),
     "bytes": ("class B(bytes): pass\ndef f(x): return B(b'x')", "b'x'"),
+    "bytearray": ("def f(x): return [bytearray(b'x')]", "[b'x']"),
+    "memoryview": ("def f(x): return memoryview(b'x')", "b'x'"),
+    "UserDict": ("from collections import UserDict\ndef f(x): return UserDict(a=(1,))", "{'a': (1,)}"),
+    "UserList": ("from collections import UserList\nclass L(UserList): pass\ndef f(x): return L([1])", "[1]"),
+    "UserString": ("from collections import UserString\ndef f(x): return UserString('ab')", "'ab'"),
+    "ChainMap": ("from collections import ChainMap\ndef f(x): return ChainMap({1: 2}, {3: 4})", "{1: 2, 3: 4}"),
+    "a read-only dict": ("from types import MappingProxyType as M\ndef f(x): return M({1: 2})", "{1: 2}"),
+    "ordered keys": ("from collections import OrderedDict as O\ndef f(x): return O(a=1).keys()", "{'a'}"),
+    "ordered items": ("from collections import OrderedDict as O\ndef f(x): return O(a=1).items()", "{('a', 1)}"),
+    "an infinite Decimal": ("from decimal import Decimal\ndef f(x): return -Decimal('inf')", "-1e999"),
+    "an ellipsis": ("def f(x): return [...]", "[...]"),
 }
 WRONG = {
     "values are no list": ("def f(x): return {'a': 1}.values()", "[1]"),
@@ -449,6 +460,17 @@ WRONG = {
     "0.1 is no Decimal of it": ("from decimal import Decimal\ndef f(x): return Decimal('0.1')", "0.1"),
     "a third is no float": ("from fractions import Fraction\ndef f(x): return Fraction(1, 3)", "0.3333333333333333"),
     "an Enum is not its value": (ENUMS + "class C(Enum):\n    A = 3\ndef f(x): return C.A", "3"),
+    "no number": ("from decimal import Decimal\ndef f(x): return Decimal('nan')", "1"),
+    "a memoryview of numbers": (
+        "from array import array\ndef f(x): return memoryview(array('h', [1]))",
+        r"b'\x01\x00'",
+    ),
+    "no ellipsis": ("def f(x): return 1", "..."),
+    "a UserList's own __eq__": (
+        "from collections import UserList\nclass L(UserList):\n    def __eq__(self, other): return True\n"
+        "def f(x): return L()",
+        "[1]",
+    ),
     "its own __eq__": ("class T(tuple):\n    def __eq__(self, other): return True\ndef f(x): return T()", "(1, 2)"),
     "its own __int__": ("class I(int):\n    def __int__(self): return 5\ndef f(x): return I(3)", "5"),
     "its own __iter__": ("class L(list):\n    def __iter__(self): return iter([1])\ndef f(x): return L([2])", "[1]"),

@@ -115,6 +115,54 @@ def test_the_space_that_an_answer_begins_with_is_kept(prompts: Prompts, answer: 
     assert prompts.spell(sample.tokens[sample.answer_start : -1]) == answer
 
 
+def space_first(scheme: str) -> Any:
+    """Return a tokenizer of SentencePiece's kind, which writes spaces as ▁ and puts one before a text, or does not."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    merges = [("▁", "▁"), ("▁", "a")]
+    pieces = ["<unk>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "▁▁", "▁a"]
+    tokenizer = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, merges, byte_fallback=True))
+    spaces = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    if scheme == "legacy":  # Llama 2 and the first Mistral: the space is put by the normalizer
+        put = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+        tokenizer.normalizer = normalizers.Sequence(put)  # type: ignore[assignment]
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme=scheme, split=False)  # type: ignore[assignment]
+    tokenizer.decoder = decoders.Sequence(spaces[:3] if scheme == "never" else spaces)  # type: ignore[assignment]
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", unk_token="<unk>")
+
+
+@pytest.mark.parametrize("template", [None, "spaced"])
+@pytest.mark.parametrize("scheme", ["legacy", "first", "always", "never"])
+def test_an_answer_behind_its_prompt_is_the_text_that_is_spelled(scheme: str, template: str | None) -> None:
+    tokenizer = space_first(scheme)
+    tokenizer.chat_template = template and (
+        "{% for m in messages %}{% if m.role == 'user' %}[{{ m.content }}]{% else %} {{ m.content }} {{ eos_token }}"
+        "{% endif %}{% endfor %}"
+    )
+    prompts = Prompts(tokenizer)
+    for answer in ["a", " a", "   a b", "b\n", "", " ", "\n\n a", "日本 a "]:
+        sample = prompts.encode(asks("q"), answer)
+        assert prompts.spell(sample.tokens[sample.answer_start : -1]) == answer
+        asked, whole = (tokenizer.decode(tokens) for tokens in (prompts.encode_prompt(asks("q")), sample.tokens[:-1]))
+        assert whole == asked + (f" {answer} " if template else answer)
+
+
+@pytest.mark.parametrize("scheme", ["legacy", "first", "always", "never"])
+@pytest.mark.parametrize("end", ["", "{{ eos_token }}", "\n{{ eos_token }}\n"])
+def test_a_conversation_has_the_tokens_that_it_has_as_one_text(scheme: str, end: str) -> None:
+    tokenizer = space_first(scheme)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}\n{{ m.content }}" + end + "\n\n{% endfor %}"
+    tokenizer.chat_template += "{% if add_generation_prompt %}assistant\n{% endif %}"
+    prompts = Prompts(tokenizer)
+    for turns in (asks("a"), asks("a", "b a", "c"), asks("a", " a", "  c", "b\n", " c")):
+        expected = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
+        assert prompts.encode_prompt(turns) == expected
+    said = tokenizer.decode(prompts.encode_prompt(asks("a", "b", "a </s> c")))
+    assert "user\na </s> c" in said  # what a user wrote is text, and stands as it was
+
+
 def test_text_is_spelled_without_loss(plain: Prompts) -> None:
     text = "Où est « x » ?\n\n\tdef f(n):\n        return n  # 😀 <|end|> ### Answer\n"
     sample = plain.encode(asks(text), text)

@@ -120,7 +120,7 @@ def test_a_turn_ends_with_what_the_template_writes_after_an_answer(template: str
     prompts = Prompts(tokenizer)
     token = tokenizer.convert_tokens_to_ids(end)
     assert prompts.encode(turns("user:u"), "a").tokens[-1] == token
-    assert any(end in remark for remark in prompts.remarks()) == (end != "<end>")
+    assert any(f"answers end with {end}," in remark for remark in prompts.remarks()) == (end != "<end>")
 
 
 def test_every_answer_of_a_conversation_is_learned_with_the_end_of_its_turn() -> None:
@@ -133,13 +133,144 @@ def test_every_answer_of_a_conversation_is_learned_with_the_end_of_its_turn() ->
     assert sample.tokens == whole[: len(sample.tokens)]
 
 
-@pytest.mark.parametrize(("template", "learned"), [(INST, ["a <end>", "b<end>"]), (PLAIN, ["a<end>", "b<end>"])])
-def test_an_earlier_answer_is_learned_up_to_its_end_whatever_space_the_template_writes_before_it(
+@pytest.mark.parametrize(("template", "learned"), [(INST, ["a <end>", "b <end>"]), (PLAIN, ["a<end>", "b<end>"])])
+def test_an_answer_is_learned_up_to_its_end_whatever_space_the_template_writes_before_it(
     template: str, learned: list[str]
 ) -> None:
     prompts = prompts_of(template)
     sample = prompts.encode(turns("user:q", "assistant:a", "user:r"), "b")
     assert [prompts.tokenizer.decode(sample.tokens[start:stop]) for start, stop in sample.learned] == learned
+
+
+def chatml(answer: str, asks: str) -> str:
+    """Return a template that writes `answer` for one, and `asks` for it."""
+    return (
+        "{% for m in messages %}{% if m.role == 'assistant' %}" + answer + "{% else %}<|im_start|>{{ m.role }}\n"
+        "{{ m.content }}<|im_end|>\n{% endif %}{% endfor %}{% if add_generation_prompt %}" + asks + "{% endif %}"
+    )
+
+
+WRITES = "{{ m.content }}<|im_end|>\n"
+LAST = "{% if loop.last and not add_generation_prompt %}"
+AROUND = {
+    "llama 2": (chatml(" {{ m.content | trim }} {{ eos_token }}", ""), [" a <end>", " b <end>"]),
+    "vicuna": (chatml(" ASSISTANT: {{ m.content }}{{ eos_token }}", " ASSISTANT:"), [" a<end>", " b<end>"]),
+    "alpaca": (chatml("### Answer\n{{ m.content }}\n### End\n{{ eos_token }}", "### Answer\n"),
+               ["a\n### End\n<end>", "b\n### End\n<end>"]),
+    "response tokens": (chatml("<|a|><|r|>{{ m.content }}<|/r|><|/a|>", "<|a|>"), ["a<|/r|>", "b<|/r|>"]),
+    "thought begun": (chatml("<|a|>" + WRITES, "<|a|><think>\n"), ["a<|im_end|>", "b<|im_end|>"]),
+    "empty thought": (chatml("<|a|>" + LAST + "<think>\n\n</think>\n\n{% endif %}" + WRITES, "<|a|>"), ["b<|im_end|>"]),
+    "channels": (chatml("<|a|>final<|r|>{{ m.content }}" + LAST + "<|/r|>{% else %}<|/a|>{% endif %}", "<|a|>"),
+                 ["b<|/r|>"]),
+    "no end": (chatml("\n### Answer\n{{ m.content }}\n\n", "\n### Answer\n"), ["b<end>"]),
+    "no request": (chatml("<|a|>" + WRITES, ""), ["a<|im_end|>", "b<|im_end|>"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AROUND)
+def test_answers_are_learned_and_asked_for_where_and_up_to_where_the_template_writes_them(name: str) -> None:
+    template, learned = AROUND[name]
+    tokenizer = with_tokens(template, "<|im_start|>", "<|im_end|>", "<|a|>", "<|/a|>", "<|r|>", "<|/r|>")
+    prompts = Prompts(tokenizer)
+    asked, said = turns("user:q", "assistant:a", "user:r"), turns("assistant:b")
+    for before in (asked[:1], asked):
+        sample = prompts.encode(before, "b")
+        whole = tokenizer.apply_chat_template([*before, *said], return_dict=False)
+        written = sample.tokens[:-1] if name == "no end" else sample.tokens
+        assert written == whole[: len(written)]
+    assert [tokenizer.decode(sample.tokens[start:stop]) for start, stop in sample.learned] == learned
+    assert prompts.spell(sample.tokens[sample.answer_start : -1]) == "b"
+    asks = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
+    differs = prompts.encode_prompt(asked) != asks
+    assert any("before an answer" in remark for remark in prompts.remarks()) == differs
+    assert any("last answer alone" in remark for remark in prompts.remarks()) == (len(learned) == 1)
+
+
+@pytest.mark.parametrize(("written", "said"), [("</turn>\n", True), ("\n\n", False), ("</turn>{{ eos_token }}", False)])
+def test_it_is_said_where_a_template_ends_answers_with_words_and_no_token(written: str, said: bool) -> None:
+    remarks = prompts_of("{% for m in messages %}{{ m.role }}: {{ m.content }}" + written + "{% endfor %}").remarks()
+    assert any("'</turn>', which is no token" in remark for remark in remarks) == said
+
+
+QWEN_3 = chatml(
+    "<|a|>{% set parts = m.content.split('</think>') %}{% if loop.last and not add_generation_prompt %}<think>\n"
+    "{{ parts[0].split('<think>')[-1] | trim if parts | length > 1 }}\n</think>\n\n{% endif %}"
+    "{{ parts[-1].lstrip('\n') }}<|im_end|>\n",
+    "<|a|>",
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "learned"),
+    [
+        ("b", "<think>\n\n</think>\n\nb"),
+        ("<think>\nhm\n</think>\n\nb", "<think>\nhm\n</think>\n\nb"),
+        ("<think>\n\n</think>\n\nb", "<think>\n\n</think>\n\nb"),
+    ],
+)
+def test_an_empty_thought_gives_way_to_the_thought_of_an_answer(answer: str, learned: str) -> None:
+    tokenizer = with_tokens(QWEN_3, "<|im_start|>", "<|im_end|>", "<|a|>")
+    tokenizer.add_tokens(["<think>", "</think>"])  # tokens of their own and not special, as Qwen 3 has them
+    prompts, asked = Prompts(tokenizer), turns("user:q", "assistant:a", "user:r")
+    sample = prompts.encode(asked, answer)
+    whole = tokenizer.apply_chat_template([*asked, {"role": "assistant", "content": answer}], return_dict=False)
+    assert sample.tokens == whole[: len(sample.tokens)]
+    assert [tokenizer.decode(sample.tokens[start:stop]) for start, stop in sample.learned] == [f"{learned}<|im_end|>"]
+    asks = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
+    assert prompts.encode_prompt(asked) == asks  # as it is asked elsewhere
+    spelled = prompts.spell(sample.tokens[sample.answer_start : -1])
+    assert spelled == answer.removeprefix("<think>\n\n</think>\n\n")
+
+
+def test_with_a_system_turn_that_moves_to_the_last_question_the_last_answer_alone_is_learned() -> None:
+    template = (
+        "{% for m in messages if m.role != 'system' %}{% if m.role == 'user' %}[INST]{% if loop.last and"
+        " messages[0].role == 'system' %}{{ messages[0].content }}:{% endif %}{{ m.content }}[/INST]{% else %}"
+        "{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
+    )
+    prompts = prompts_of(template)
+    spoken = turns("user:q", "assistant:a", "user:r")
+    assert len(prompts.encode(spoken, "b").learned) == 2
+    assert len(prompts.encode([*turns("system:s"), *spoken], "b").learned) == 1
+    assert any("that begins with a system turn the last" in remark for remark in prompts.remarks())
+
+
+@pytest.mark.parametrize("written", ["", "{{ m.content[:0] }}"])
+def test_what_a_template_writes_for_an_answer_it_does_not_show_ends_none(written: str) -> None:
+    tokenizer = with_tokens(chatml(written, "<|im_start|>assistant\n"), "<|im_start|>", "<|im_end|>")
+    assert Prompts(tokenizer).end_token == tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize(
+    ("content", "said", "shown"),
+    [
+        ("{{ m.content }}", " <b> & 'x'\n", True),
+        ("{{ m.content | trim }}", "x", True),
+        ("{{ m.content | trim }}", "x ", False),
+        ("{{ m.content | e }}", "a < b", False),
+        ("{{ m.content.split() | join(' ') }}", "a  b", False),
+        ("{{ m.content[:9] }}", "0123456789", False),
+        ("{{ m.content.replace('/think', '') }}", "x /think", False),
+    ],
+)
+def test_it_is_seen_where_a_template_changes_what_a_user_says(content: str, said: str, shown: bool) -> None:
+    prompts = prompts_of(PLAIN.replace("{{ m.content }}", content))
+    assert prompts.shows([*turns("system:s", "user:q", "assistant:a"), {"role": "user", "content": said}]) == shown
+
+
+def test_it_is_seen_where_a_template_forgets_the_oldest_turns() -> None:
+    prompts = prompts_of(PLAIN.replace("in messages", "in messages[-3:]"))
+    assert prompts.shows(turns("user:q", "assistant:a", "user:r"))
+    assert not prompts.shows(turns("user:q", "assistant:a", "user:r", "assistant:b", "user:s"))
+
+
+def test_an_answer_that_a_template_trims_costs_no_other_answer_of_its_conversation() -> None:
+    prompts = prompts_of(PLAIN.replace("{{ m.content }}", "{{ m.content | trim }}"))
+    sample = prompts.encode(turns("user:q", "assistant:a", "user:r", "assistant:b\n", "user:s"), "c")
+    assert [prompts.tokenizer.decode(sample.tokens[start:stop]) for start, stop in sample.learned] == [
+        "a<end>",
+        "c<end>",
+    ]
 
 
 def test_a_template_that_reads_contents_as_parts_is_given_parts() -> None:
