@@ -106,10 +106,8 @@ def test_processes_that_were_given_other_values_are_refused(bench: Bench) -> Non
     run = bench.new_run("mixed")
     codes, text = bench.finish_together(run, 2, own=("train.lr=0.1", "train.lr=0.2"))
     assert codes == [2, 2], text
-    assert (
-        "error: process 1: the first process was started with another recipe, but train.lr has changed since (0.1, now 0.2)"
-        in text
-    )
+    refused = "the first process was started with another recipe, but train.lr has changed since (0.1, now 0.2)"
+    assert f"error: process 1: {refused}" in text
 
 
 def launch(folder: Path, offline: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
