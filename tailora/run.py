@@ -198,7 +198,7 @@ class Run:
             free = shutil.disk_usage(folder).free / 2**20
             raise RunError(
                 f"{self.folder}: there is no room to write ({error.strerror}; {free:,.1f} MiB free). What "
-                "was saved before is whole: make room, then the same command goes on from there."
+                "was saved before is whole: make room, then run the same command to resume."
             ) from error
         finally:
             lock.release()

@@ -264,11 +264,9 @@ def test_a_log_that_has_lost_rows_is_said_and_costs_no_training(tmp_path: Path) 
 
 def test_what_a_stage_says_is_heard_at_once_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with Run.open(recipe_of(), tmp_path).stage("train") as stage:
-        stage.say("goes on after step 3")
-        assert [(record.name, record.message) for record in caplog.records] == [
-            ("tailora.train", "goes on after step 3")
-        ]
-    assert json.loads((tmp_path / "r" / "train" / "stage.json").read_text())["notes"] == ["goes on after step 3"]
+        stage.say("resuming at step 3")
+        assert [(record.name, record.message) for record in caplog.records] == [("tailora.train", "resuming at step 3")]
+    assert json.loads((tmp_path / "r" / "train" / "stage.json").read_text())["notes"] == ["resuming at step 3"]
 
 
 def test_a_record_that_cannot_be_written_leaves_no_finished_stage(tmp_path: Path) -> None:

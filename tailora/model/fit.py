@@ -395,7 +395,7 @@ class _Training:
         fill(self.best, saved["best"])
         self._fill_optimizer(saved["optimizer"])
         self.ranks.restore(saved["ranks"])
-        self.stage.say(f"goes on after step {here.step}, in epoch {max(1, here.epoch)} of {self.settings.epochs}")
+        self.stage.say(f"resuming at step {here.step} (epoch {max(1, here.epoch)} of {self.settings.epochs})")
 
     def _stop_if_asked(self) -> None:
         """Save and raise Stopped when a signal has come to any process; called by all, where no step is half done."""
@@ -404,7 +404,7 @@ class _Training:
             return
         self.save()
         self.devices.wait()  # a launcher that sees one of them end ends the others
-        raise Stopped(f"stopped and saved after step {self.position.step}; the same command goes on from there", number)
+        raise Stopped(f"interrupted and saved at step {self.position.step}. Run the same command to resume.", number)
 
     def _optimizer_state(self) -> dict[str, Any]:
         states = zip(self.weights, self.weights.values(), strict=True)

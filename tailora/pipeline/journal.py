@@ -36,7 +36,7 @@ class Journal:
                 self._earlier = line["seconds"]
             stage.seconds += self._earlier
             count = sum(map(len, self._parts.values()))
-            tell("evaluate", f"goes on after {count:,} answers and likelihoods that were computed before")
+            tell("evaluate", f"resuming: {count:,} answers and likelihoods are already computed")
         else:
             self._append({"format": _FORMAT, "made_from": stage.made_from})
 
@@ -59,9 +59,7 @@ class Journal:
                 self._append({"part": part, "numbers": [*values], "values": [*values.values()], "seconds": seconds})
                 advance(new)
                 if number := self._stop():
-                    raise Stopped(
-                        "stopped; what was computed is saved, and the same command goes on from there", number
-                    )
+                    raise Stopped("interrupted; progress saved. Run the same command to resume.", number)
         return [found[number] for number in range(total)]
 
     def _append(self, row: files.Row) -> None:

@@ -256,7 +256,7 @@ def test_kills_change_no_number(make: MakeRecipe, tmp_path: Path) -> None:
         killed += 1
         assert lines_in(journal) > before
     assert process.exitcode == 0 and killed >= 2, (tmp_path / "out.txt").read_text()
-    assert "computed before" in (tmp_path / "out.txt").read_text()
+    assert "already computed" in (tmp_path / "out.txt").read_text()
     for file in ("base/predictions.jsonl", "tuned/predictions.jsonl", "probe/predictions.jsonl", "comparison.json"):
         assert (folder / "evaluate" / file).read_bytes() == (whole / "evaluate" / file).read_bytes()
     assert not (folder / "evaluate" / "journal.jsonl").exists()

@@ -70,14 +70,14 @@ def test_two_killed_processes_go_on_to_the_very_same_bytes(bench: Bench) -> None
     assert bench.finish_together(whole, 2, "lora.dropout=0.1")[0] == [0, 0]
     run = bench.interrupted("killed", 7, 2, ["lora.dropout=0.1"])
     codes, text = bench.finish_together(run, 2, "lora.dropout=0.1")
-    assert codes == [0, 0] and "goes on after step" in text, text
+    assert codes == [0, 0] and "resuming at step" in text, text
     assert (run / ADAPTER).read_bytes() == (whole / ADAPTER).read_bytes()
 
 
 def test_another_number_of_processes_goes_on_where_two_were_killed(bench: Bench, alone: Path) -> None:
     run = bench.interrupted("fewer", 7, 2)
     code, text = bench.finish(run)
-    assert code == 0 and "goes on after step" in text, text
+    assert code == 0 and "resuming at step" in text, text
     assert_close(run, alone)
 
 
@@ -87,7 +87,7 @@ def test_a_signal_to_one_process_stops_both_after_the_same_saved_step(bench: Ben
     await_lines(processes, run / LOG, 5)
     os.kill(processes[1].pid, signal.SIGTERM)
     assert exit_codes(processes) == [143, 143], output_of(run)
-    assert output_of(run).count("stopped and saved after step") == 1
+    assert output_of(run).count("interrupted and saved at step") == 1
     assert bench.finish_together(run, 2)[0] == [0, 0]
     assert_close(run, alone)
 

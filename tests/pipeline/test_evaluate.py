@@ -110,9 +110,9 @@ def test_a_signal_ends_after_a_whole_batch_with_its_code(
 ) -> None:
     assert interrupted(trained, slow_recipe, sent).exitcode == code
     said = (trained.parent / "out.txt").read_text().splitlines()
-    assert said[-1] == "stopped; what was computed is saved, and the same command goes on from there"
+    assert said[-1] == "interrupted; progress saved. Run the same command to resume."
     start(trained, slow_recipe).join(60)
-    assert re.search(r"goes on after \d+ answers", (trained.parent / "out.txt").read_text())
+    assert re.search(r"resuming: \d+ answers", (trained.parent / "out.txt").read_text())
     assert digests(trained / "evaluate") == whole
 
 

@@ -234,7 +234,7 @@ def test_a_kill_changes_no_number(
     with (tmp_path / "out.txt").open("w") as output:
         code = subprocess.run(command, stdout=output, stderr=output, timeout=300).returncode
     assert code == 0, (tmp_path / "out.txt").read_text()
-    assert "computed before" in (tmp_path / "out.txt").read_text()
+    assert "already computed" in (tmp_path / "out.txt").read_text()
     comparison = read(trained / "evaluate-on" / "killed" / "evaluate" / "comparison.json")
     assert [e["verdict"] for e in comparison["metrics"]] == [e["verdict"] for e in met[0]["metrics"]]
     for entry, expected in zip(comparison["metrics"], met[0]["metrics"], strict=True):

@@ -96,10 +96,10 @@ def test_a_signal_saves_ends_with_its_code_and_says_how_to_go_on(
     said = output_of(run).splitlines()
     assert process.exitcode == code
     step = lines_in(run / LOG) - 1  # one row is the first validation
-    assert said[-1] == f"stopped and saved after step {step}; the same command goes on from there"
+    assert said[-1] == f"interrupted and saved at step {step}. Run the same command to resume."
     assert (run / "train.partial" / "checkpoints" / f"step-{step}").is_dir()
     code, text = bench.finish(run, "train.save_minutes=60")
-    assert code == 0 and f"goes on after step {step}, in epoch 1 of 3" in text
+    assert code == 0 and f"resuming at step {step} (epoch 1 of 3)" in text
     assert_same(run / "train", whole)
 
 
@@ -133,7 +133,7 @@ def test_damaged_checkpoints_are_named_and_the_one_before_is_taken(bench: Bench,
     code, said = bench.finish(run, verb="evaluate")
     assert code == 0, said
     assert f"checkpoint {newer.name} is damaged (weights.safetensors has changed since it was written)" in said
-    assert f"goes on after step {older.name.split('-')[1]}" in said
+    assert f"resuming at step {older.name.split('-')[1]}" in said
     assert_same(run / "train", whole)
 
 
