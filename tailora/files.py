@@ -215,20 +215,9 @@ def _is_unchanged(path: Path) -> bool:
             listed = read_json(record).get(_LISTED)
             return not isinstance(listed, dict) or listed.get(path.relative_to(folder).as_posix()) in (
                 None,
-                _sha256_now(path),
+                sha256(path),
             )
     return True
-
-
-def _sha256_now(path: Path) -> str:
-    status = path.stat()
-    return _sha256_at(path, status.st_size, status.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=1024)
-def _sha256_at(path: Path, size: int, mtime: int) -> str:
-    """Return the SHA-256 of a file that has not been touched since; computed once in a process."""
-    return sha256(path)
 
 
 class RowFile(Sequence[Row]):
@@ -290,7 +279,13 @@ class RowFile(Sequence[Row]):
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hex."""
+    """Return the SHA-256 of a file's bytes, in hex; computed once in a process while the file is not touched."""
+    status = path.stat()
+    return _sha256_at(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1024)
+def _sha256_at(path: Path, size: int, mtime: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
