@@ -248,7 +248,7 @@ def evaluate_command(  # noqa: PLR0913  (the options of a command)
     _listen(verbose)
     words = _with_flags(overrides, {"evaluate.unsafe_exec": unsafe_exec})
     if adapter or base or data:
-        from tailora.pipeline.outside import evaluate_adapter, recipe_of_adapter
+        from tailora.evaluation.other_rows import evaluate_adapter, recipe_of_adapter
 
         words = [recipe, *words] if recipe else words  # no recipe is asked for here, so what stands first is a key
         if adapter is None or data is None:
@@ -260,7 +260,7 @@ def evaluate_command(  # noqa: PLR0913  (the options of a command)
         raise RecipeError("evaluate needs a recipe, the folder of a run, or --adapter and --data.")
     if on:
         recipe, words, runs = _found(recipe, words, runs)
-        from tailora.pipeline.outside import evaluate_on, recipe_on
+        from tailora.evaluation.other_rows import evaluate_on, recipe_on
         from tailora.recipe import load_recipe
         from tailora.run import Run
 
@@ -351,7 +351,7 @@ def selftest_command() -> None:
     """Run every verb for both tasks on a toy model and a few dozen rows, offline, in less than a minute."""
     import tempfile
 
-    from tailora.pipeline.selftest import selftest
+    from tailora.selftest import selftest
 
     with tempfile.TemporaryDirectory(prefix="tailora-selftest-") as folder:
         for task, outcome in selftest(Path(folder)):

@@ -17,8 +17,10 @@ MODULES = {
 }
 # A module or package of `tailora` and its floor; the front door and `python -m` stand above the house.
 FLOORS = {
-    "cli": 8,
-    "pipeline": 7,
+    "cli": 9,
+    "selftest": 9,
+    "pipeline": 8,
+    "evaluation": 7,
     "present": 6,
     "engine": 6,
     "tasks": 5,
@@ -85,6 +87,11 @@ def test_imports_point_down(module: str) -> None:
         alone = own in ("measure", "data", "text", "model", "tasks", "pipeline")
         down = FLOORS[target] < FLOORS[own] if alone else FLOORS[target] <= FLOORS[own]
         assert down, f"{module} (floor {FLOORS[own]}) imports {name} (floor {FLOORS[target]})"
+
+
+def test_the_pipeline_holds_verbs_alone() -> None:
+    modules = {name.rpartition(".")[2] for name in MODULES if name.startswith("tailora.pipeline.")}
+    assert modules == {"prepare", "train", "evaluate", "report", "plan", "show"}
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name != "tailora.__main__"])

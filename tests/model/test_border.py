@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaForSequenceClassification
 
 from tailora.errors import DataError, ModelError, TailoraError
+from tailora.evaluation.other_rows import recipe_of_adapter
 from tailora.model import adapters, load
 from tailora.model.border import check_base
 from tailora.model.classifier import class_logits, load_classifier
 from tailora.model.locate import locate_base
-from tailora.pipeline.outside import recipe_of_adapter
 from tailora.recipe import Evaluate, Model, Train
 from tailora.tasks.generate import Generate
 from tailora.text.chat import Prompts

@@ -20,8 +20,8 @@ from sklearn import metrics
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, DistilBertConfig
 
 from tailora.errors import DataError, ModelError, RecipeError, RunError
+from tailora.evaluation.other_rows import evaluate_adapter, evaluate_on, recipe_of_adapter, recipe_on
 from tailora.pipeline import evaluate, prepare, train
-from tailora.pipeline.outside import evaluate_adapter, evaluate_on, recipe_of_adapter, recipe_on
 from tailora.pipeline.show import count_tokens, seen_by_model
 from tailora.present.comparison import sentences
 from tailora.present.data import other_rows_lines

@@ -19,9 +19,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from tailora.errors import DataError, ModelError, RecipeError, RunError
+from tailora.evaluation.other_rows import evaluate_adapter, evaluate_on, recipe_of_adapter, recipe_on
 from tailora.model.load import load_base
 from tailora.pipeline import evaluate
-from tailora.pipeline.outside import evaluate_adapter, evaluate_on, recipe_of_adapter, recipe_on
 from tailora.present.comparison import sentences
 from tailora.present.data import other_rows_lines
 from tailora.recipe import Model as ModelSettings

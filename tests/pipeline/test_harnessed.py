@@ -14,7 +14,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tailora.errors import DataError, RecipeError, RunError
-from tailora.pipeline.outside import evaluate_adapter, evaluate_on, recipe_of_adapter, recipe_on
+from tailora.evaluation.other_rows import evaluate_adapter, evaluate_on, recipe_of_adapter, recipe_on
 from tailora.present.comparison import sentences
 from tailora.present.data import other_rows_lines
 from tailora.recipe import Recipe, describe_recipe

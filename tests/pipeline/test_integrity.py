@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tailora.errors import RunError
+from tailora.evaluation.journal import Journal
+from tailora.evaluation.other_rows import evaluate_on, recipe_on
 from tailora.pipeline import evaluate, report, train
-from tailora.pipeline.journal import Journal
-from tailora.pipeline.outside import evaluate_on, recipe_on
 from tailora.recipe import Recipe
 from tailora.run import STAGES, Run, Stage
 from tests.rows import write

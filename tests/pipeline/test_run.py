@@ -17,8 +17,8 @@ from sacrebleu.metrics.chrf import CHRF
 from transformers import AutoModelForCausalLM
 
 from tailora.errors import DataError, ModelError, RunError
+from tailora.evaluation.compare import compare
 from tailora.pipeline import evaluate, prepare, report, train
-from tailora.pipeline.compare import compare
 from tailora.recipe import Recipe, describe_recipe, load_recipe
 from tailora.run import Run
 from tailora.tasks.generate import METRICS

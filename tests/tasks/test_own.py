@@ -6,7 +6,7 @@ import pytest
 
 from tailora import recipe
 from tailora.errors import RecipeError, RunError
-from tailora.pipeline.compare import compare
+from tailora.evaluation.compare import compare
 from tailora.recipe import parse_recipe
 from tailora.tasks.generate import Generate
 from tailora.tasks.own import hash_of_modules, load_own, score_own

@@ -18,8 +18,8 @@ from tailora.data.labels import name_classes
 from tailora.data.read import Source, locate_source, read_rows
 from tailora.data.rows import content_key
 from tailora.errors import DataError, RecipeError
+from tailora.evaluation.answering import compare_variants, read_comparison
 from tailora.files import Row, RowFile
-from tailora.pipeline.evaluate import compare_variants, read_comparison
 from tailora.provenance import require_same
 from tailora.recipe import Data, Recipe, parse_recipe
 from tailora.run import RUNS, Run, Stage

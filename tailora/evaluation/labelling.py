@@ -15,13 +15,13 @@ import numpy as np
 from tailora import files, machine
 from tailora.data.rows import question
 from tailora.errors import RunError
+from tailora.evaluation.compare import compare
+from tailora.evaluation.journal import Journal, journal
 from tailora.files import Row, RowFile
 from tailora.measure import baselines
 from tailora.measure.classification import row_scores, summarise
 from tailora.measure.stats import decide, holm
 from tailora.model.border import read_origin
-from tailora.pipeline.compare import compare
-from tailora.pipeline.journal import Journal, journal
 from tailora.run import Run, Stage, tell
 from tailora.text.chat import Sample
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from tailora import files, machine
 from tailora.errors import RecipeError
+from tailora.evaluation.compare import compare, scores
+from tailora.evaluation.journal import Journal, journal
+from tailora.evaluation.variants import BASE, TUNED, Variants, load_variants
 from tailora.files import Row, RowFile, fingerprint
 from tailora.model.decode import Limits
-from tailora.pipeline.compare import compare, scores
-from tailora.pipeline.journal import Journal, journal
-from tailora.pipeline.variants import BASE, TUNED, Variants, load_variants
 from tailora.run import Run, Stage, tell
 from tailora.tasks.base import with_primary
 from tailora.tasks.generate import Reading

@@ -11,8 +11,8 @@ from sklearn.metrics import f1_score
 
 from tailora.cli import _show_comparison
 from tailora.errors import RunError
+from tailora.evaluation.compare import compare, compare_general, scores
 from tailora.measure.metrics import chrf_counts
-from tailora.pipeline.compare import compare, compare_general, scores
 from tailora.present import comparison as words
 from tailora.present.format import format_value
 from tailora.tasks.base import Metric, with_primary

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tailora.pipeline.selftest import selftest
+from tailora.selftest import selftest
 
 
 def test_the_selftest_runs_every_verb_for_both_tasks(tmp_path: Path) -> None:

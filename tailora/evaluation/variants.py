@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from tailora import machine
 from tailora.data.read import locate_source
 from tailora.errors import RunError
+from tailora.evaluation.journal import Journal
 from tailora.model.border import read_origin
-from tailora.pipeline.journal import Journal
 from tailora.provenance import require_same
 from tailora.recipe import Evaluate, Recipe
 from tailora.run import Run, Stage, day_of
