@@ -77,6 +77,7 @@ def notes(comparison: Row) -> list[str]:
     """Return what else helps to judge the verdict: parts, other baselines, answers, what was not computed."""
     whole = primary_entry(comparison)
     lines = [
+        *([power] if (power := _power(whole)) else []),
         f"wins {whole['wins']:,} · losses {whole['losses']:,} · ties {whole['ties']:,} of tuned against base, by row",
         _choice(comparison),
     ]
@@ -86,7 +87,9 @@ def notes(comparison: Row) -> list[str]:
         lines.append("the base model's head is untrained, so it scores at chance level")
     losing = _losing(comparison)
     lines += [_against_baseline(entry) for entry in comparison.get("baselines", []) if entry not in losing]
-    lines += [_sentence(entry) for entry in comparison["metrics"] if _is_part_of_primary(entry, comparison)]
+    for entry in comparison["metrics"]:
+        if _is_part_of_primary(entry, comparison):
+            lines.append("; ".join(filter(None, (_sentence(entry), _power(entry)))))
     lines += [_parts(column, part) for column, part in comparison["breakdown"].items()]
     if comparison["clean"]["rows"] == comparison["clean"]["of"]:
         lines.append(_contamination(comparison["clean"]))
@@ -244,14 +247,19 @@ def _sentence(entry: Row) -> str:
     verdicts = {"better": "tuned is better than base", "worse": "tuned is worse than base"}
     verdict = verdicts.get(entry["verdict"], "no detectable difference between tuned and base")
     where = "" if entry["by"] == "all" else f" on {entry['slice']} rows"
-    text = (
+    return (
         f"{verdict}{where}: {entry['metric']} {format_change(entry)}, {format_effect(entry)}, n = {entry['n']:,}"
         f"{_why_undecided(entry)}"
     )
+
+
+def _power(entry: Row) -> str:
+    """Return what the rows of an entry could show, where that matters: the smallest effect, and what is approximate."""
+    parts = []
     if entry["verdict"] == _NO_DIFFERENCE and entry["detectable"] is not None:
         least = f"{100 * entry['detectable']:.1f} points" if entry["share"] else format_number(entry["detectable"])
-        text += f"; minimum detectable effect {least} at 80% power"
-    return f"{text}; {caution_text(entry)}" if entry["caution"] else text
+        parts.append(f"minimum detectable effect {least} at 80% power")
+    return "; ".join([*parts, *([caution_text(entry)] if entry["caution"] else [])])
 
 
 def _why_undecided(entry: Row) -> str:

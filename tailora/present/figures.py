@@ -81,7 +81,7 @@ def comparison_bars(rows: Sequence[Mapping[str, Any]]) -> "Figure":
     reach = max([0.01, *(abs(end) for row in rows for end in _ends(row))]) * _HEADROOM
     changes.set_xlim(-reach, reach)
     changes.axvline(0, color=_INK, linewidth=0.8, zorder=0)
-    changes.set_xlabel("tuned − base, 95 % interval")
+    changes.set_xlabel("tuned − base, 95% CI")
     _key(scores)
     return figure
 
@@ -157,7 +157,7 @@ def wins_losses(rows: Sequence[Mapping[str, Any]]) -> "Figure":
         starts = [start + share for start, share in zip(starts, shares, strict=True)]
     _name_rows(axes, [row["name"] for row in rows])
     axes.set_xlim(0, 1)
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
     axes.set_xlabel("share of test rows")
     _key(axes)
     return figure

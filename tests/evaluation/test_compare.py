@@ -89,11 +89,8 @@ def test_no_detectable_difference_says_what_the_rows_could_have_shown() -> None:
     chances, ease = rng.uniform(0.3, 0.7, 60), np.full(60, 2.0)
     comparison = compare(METRICS, drawn(rng, chances, ease), drawn(rng, chances, ease))
     assert comparison["verdict"] == NONE
-    sentence = told(comparison)[0]
-    assert (
-        f"minimum detectable effect {100 * pick(comparison, 'pass@1')['detectable']:.1f} points at 80% power"
-        in sentence
-    )
+    least = f"minimum detectable effect {100 * pick(comparison, 'pass@1')['detectable']:.1f} points at 80% power"
+    assert any(line.startswith(least) for line in told(comparison))
 
 
 def test_an_interval_without_zero_and_a_p_above_5_percent_is_explained() -> None:
