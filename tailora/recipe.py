@@ -174,7 +174,8 @@ class Model(Section):
     """The base model."""
 
     base: str = "tailora-tiny"
-    """A hub id, a local folder, or "tailora-tiny" (bundled)."""
+    """A packaged model (`tailora models` lists them), "tailora-tiny" (bundled), a .gguf file, a local folder, or a hub
+    id."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the frozen weights; "auto" is bfloat16 where the machine has it natively. Adapters are float32."""
     quantize: Literal["nf4"] | None = None
