@@ -40,6 +40,9 @@ _PLACEHOLDERS = ("noinput", "no input", "n/a", "none")
 _USED_ELSEWHERE = ("id", "tests", "topic", "domain", "family", "program_stub")
 _SQUAD = ("text", "answer_start", "answer_end", "answer_id")
 _EARLIER = "history"  # LLaMA-Factory's name of the turns before
+# Columns that each hold one of the options of a question: opa, option_b, choice 3, D.
+_OPTION = re.compile(r"(?:op|opt|option|choice|answer|ending)?[ _]?(?:[a-e]|[0-5])")
+_LISTED = re.compile(r"\s*\[\s*(['\"]).*(['\"])\s*\]\s*", re.DOTALL)
 _SPELLED = re.compile(r"""\s*\{\s*(['"])text\1\s*:""")
 _ROLES = ("system", "user", "assistant")
 # ShareGPT's words for role and content, and its names of the roles.
@@ -130,6 +133,7 @@ class _Mapping:
         self._source, self._notices, self._labelled = source, notices, labelled
         self._used_elsewhere = {*_USED_ELSEWHERE, *carried.names}
         self._may_lose_input = data.input is not None
+        self._may_lose_references = data.answer is not None or data.label is not None
         self._usual = find_columns(head, data, source, labelled)
         if self._usual.messages and any(isinstance(row.values.get("label"), bool) for row in head):
             raise DataError(
@@ -155,16 +159,24 @@ class _Mapping:
         return columns
 
     def _note_unused(self, row: SourceRow, columns: Columns) -> None:
-        """Count columns that are not used; raise DataError for a context that would be lost."""
+        """Count columns that are not used; raise DataError for a context or references that would be lost."""
         unused = [name for name in row.values if name not in columns.used() | self._used_elsewhere]
-        has_context = columns.messages or _is_filled(row.values.get(columns.input or ""))
-        names = (*INPUTS, _EARLIER) if has_context else (*INPUTS, _EARLIER, *OTHER_INPUTS)
-        lost = [name for name in unused if name.strip().lower() in names and _is_filled(row.values[name])]
-        if lost and not self._may_lose_input:
-            known = f'Name it with data.input = "{lost[0]}"' if _are_texts(row.values[lost[0]]) else "Write it as text"
+        filled = {name.strip().lower(): name for name in unused if _is_filled(row.values[name])}
+        references = filled.get("answers") if (columns.answer or "").strip().lower() == "answer" else None
+        if references and _references(row.values[references]) and not self._may_lose_references:
             raise FaultError(
                 row.where,
-                f"the column {lost[0]} is filled and would not be read. {known}, or write data.input = "
+                f"the column {references} is filled beside {columns.answer} and would not be read. Name it with "
+                f'data.answer = "{references}" where it holds reference answers, or write data.answer = '
+                f'"{columns.answer}" to leave it out.',
+            )
+        lost = next(iter(_lost(row, columns, filled)), None)
+        if lost and not self._may_lose_input:
+            known = f'Name it with data.input = "{lost}"' if _are_texts(row.values[lost]) else "Write it as text"
+            known = "Write question and options into one column" if _OPTION.fullmatch(lost.strip().lower()) else known
+            raise FaultError(
+                row.where,
+                f"the column {lost} is filled and would not be read. {known}, or write data.input = "
                 f'"{columns.input or ""}" to leave it out.',
             )
         if unused:
@@ -177,6 +189,21 @@ class _Mapping:
             return detect_columns(names, Data(source=self._source), self._source, self._labelled)
         except DataError:
             return None
+
+
+def _lost(row: SourceRow, columns: Columns, filled: dict[str, str]) -> list[str]:
+    """Return which of the `filled` columns that are not used, by their names in small letters, a question is about."""
+    has_context = columns.messages or _is_filled(row.values.get(columns.input or ""))
+    lost = [filled[name] for name in (*INPUTS, _EARLIER, *(() if has_context else OTHER_INPUTS)) if name in filled]
+    if columns.messages:
+        return lost
+    options = [filled[name] for name in filled if _OPTION.fullmatch(name) and isinstance(row.values[filled[name]], str)]
+    lost += options if len(options) > 1 else []
+    # Some data sets keep the whole row as one text beside its parts, and most tell in `source` where a row is from.
+    asked, text = (str(row.values.get(name, "")) for name in (columns.prompt or "", filled.get("text", "")))
+    lost += [filled["text"]] if text and asked not in text and not has_context else []
+    is_target = (columns.answer or "").strip().lower() == "target"
+    return lost + ([filled["source"]] if is_target and "source" in filled and not has_context else [])
 
 
 def find_columns(head: Sequence[SourceRow], data: Data, source: str, labelled: bool) -> Columns:
@@ -337,6 +364,8 @@ def _text(value: Any, row: SourceRow, column: str | None, notices: Notices) -> s
             f'column "{column}" holds {type(value).__name__}, not text; write it as text, or name another column.',
             f"It has the keys {', '.join(map(str, value))}." if isinstance(value, dict) else "",
         )
+    if _LISTED.fullmatch(value):
+        notices.add("lists that were written as text, read as they stand", row.where, [column or ""])
     return value
 
 

@@ -71,8 +71,8 @@ def mark(rows: Sequence[Row], columns: Sequence[str] = ()) -> Marks:
             values[column].append(str(row.get(column)))
     digests = np.frombuffer(bytes(hashes), np.uint64).reshape(-1, 3)
     table = np.frombuffer(bytes(bands), np.uint32).reshape(-1, _BANDS)
-    asked, letters, answers = digests.T
-    return Marks(keys, asked, letters, answers, np.frombuffer(bytes(telling), np.bool_), table, values, frame)
+    questions, letters, answers = digests.T
+    return Marks(keys, questions, letters, answers, np.frombuffer(bytes(telling), np.bool_), table, values, frame)
 
 
 def _digest(text: str) -> bytes:
