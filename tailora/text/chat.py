@@ -16,6 +16,7 @@ read later; a template that rewrites them has its way.
 
 import copy
 import datetime
+import itertools
 import os
 import re
 from collections.abc import Callable
@@ -127,6 +128,9 @@ class Prompts:
         self._frame = _Frame(int(tokenizer.eos_token_id))
         self._frame = self._found_frame()
         self.end_token = self._frame.end
+        inside = "".join((self._frame.before, self._frame.opened, self._frame.after))
+        said = [token for token in self._special if token in inside]
+        self._said = dict(zip(tokenizer.convert_tokens_to_ids(said), said, strict=True))
         self._keeps = {with_system: self._keeps_what_was_said(with_system) for with_system in (False, True)}
 
     @property
@@ -326,10 +330,14 @@ class Prompts:
 
     def spell(self, answer: list[int]) -> str:
         """Return the text of an answer in tokens, with the spaces that it begins with."""
-        text = self._decoded([*self._guard, *answer]).removeprefix(self._decoded(self._guard)) if answer else ""
+        runs = ((said, list(run)) for said, run in itertools.groupby(answer, self._said.get))
+        text = "".join(said * len(run) if said else self._spelled(run) for said, run in runs)
         text = text.removesuffix(self._frame.after)
         bare = text.removeprefix(self._frame.before)
         return bare if bare != text or not text else self._frame.opened + text.removeprefix(self._frame.lead)
+
+    def _spelled(self, tokens: list[int]) -> str:
+        return self._decoded([*self._guard, *tokens]).removeprefix(self._decoded(self._guard))
 
     def encode_prompt(self, turns: Turns) -> list[int]:
         """Return the tokens up to where the answer begins; special tokens that stand in the turns count as text."""
@@ -387,7 +395,8 @@ class Prompts:
             turn = turns[int(piece)]
             start = len(tokens) if place in framed and turn.get("learn", True) else None
             text = self._framed(turn["content"]) if place in framed else turn["content"]
-            tokens += self._answer_tokens(text)
+            is_answer = turn["role"] == "assistant"
+            tokens += self._answer_tokens(text) if is_answer else self._behind(self._plain_tokens, text)
         return tokens, answers
 
     def _framed(self, answer: str) -> str:
@@ -450,8 +459,14 @@ class Prompts:
         return self._plain_tokens(text)
 
     def _answer_tokens(self, text: str) -> list[int]:
-        """Return the tokens of an answer, as it stands behind a prompt and not at the beginning of a text."""
-        return self._behind(self._plain_tokens, text)
+        """Return the tokens of an answer, as it stands behind a prompt and not at the beginning of a text.
+
+        Special tokens that the template itself writes inside answers, such as those of a thought, are themselves.
+        """
+        special = {said: token for token, said in self._said.items()}
+        parts = re.split(f"({'|'.join(map(re.escape, special))})", text) if special else [text]
+        found = [[special[part]] if part in special else self._behind(self._plain_tokens, part) for part in parts]
+        return list(itertools.chain.from_iterable(found))
 
     def _behind(self, tokens_of: Callable[[str], list[int]], text: str) -> list[int]:
         """Return the tokens of a text that stands behind another one."""

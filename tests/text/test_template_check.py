@@ -251,6 +251,19 @@ def test_the_thought_of_an_answer_begins_where_the_template_lets_it_begin(
     assert spelled == answer.replace("<think>hm", "<think>\nhm").lstrip()
 
 
+@pytest.mark.parametrize("template", [QWEN_3, BEGUN, SPACED])
+@pytest.mark.parametrize("answer", ["b", "<think>\nhm\n</think>\n\nb"])
+def test_special_tokens_that_the_template_writes_inside_answers_are_text_elsewhere(template: str, answer: str) -> None:
+    tokenizer = with_tokens(template, "<|im_start|>", "<|im_end|>", "<|a|>", "<think>", "</think>")
+    prompts, asked = Prompts(tokenizer), turns("user:q")
+    sample = prompts.encode(asked, answer)
+    whole = tokenizer.apply_chat_template([*asked, {"role": "assistant", "content": answer}], return_dict=False)
+    assert sample.tokens == whole[: len(sample.tokens)]
+    assert prompts.spell(sample.tokens[sample.answer_start : -1]) == answer
+    thought = tokenizer.convert_tokens_to_ids("<think>")
+    assert prompts.encode_prompt(turns("user:<think>")).count(thought) == prompts.encode_prompt(asked).count(thought)
+
+
 def test_with_a_system_turn_that_moves_to_the_last_question_the_last_answer_alone_is_learned() -> None:
     template = (
         "{% for m in messages if m.role != 'system' %}{% if m.role == 'user' %}[INST]{% if loop.last and"
