@@ -27,7 +27,7 @@ from tailora.data.columns import (
 )
 from tailora.data.read import SourceRow
 from tailora.data.records import TURN_KEYS, FaultError, Notices, Problems
-from tailora.data.rows import content_key
+from tailora.data.rows import content_key, normalise
 from tailora.errors import DataError, did_you_mean, some_of
 from tailora.files import Row, fingerprint
 from tailora.recipe import Data
@@ -41,7 +41,7 @@ _USED_ELSEWHERE = ("id", "tests", "topic", "domain", "family", "program_stub")
 _SQUAD = ("text", "answer_start", "answer_end", "answer_id")
 _EARLIER = "history"  # LLaMA-Factory's name of the turns before
 # Columns that each hold one of the options of a question: opa, option_b, choice 3, D.
-_OPTION = re.compile(r"(?:op|opt|option|choice|answer|ending)?[ _]?(?:[a-e]|[0-5])")
+_OPTION = re.compile(r"[a-e]|(?:op|option|choice|ending)[ _]?[a-e0-9]")
 _LISTED = re.compile(r"\s*\[\s*(['\"]).*(['\"])\s*\]\s*", re.DOTALL)
 _SPELLED = re.compile(r"""\s*\{\s*(['"])text\1\s*:""")
 _ROLES = ("system", "user", "assistant")
@@ -163,7 +163,9 @@ class _Mapping:
         unused = [name for name in row.values if name not in columns.used() | self._used_elsewhere]
         filled = {name.strip().lower(): name for name in unused if _is_filled(row.values[name])}
         references = filled.get("answers") if (columns.answer or "").strip().lower() == "answer" else None
-        if references and _references(row.values[references]) and not self._may_lose_references:
+        answer = _of(row, columns.answer)
+        more = [text for text in _references(row.values[references]) or () if text != answer] if references else []
+        if more and not self._may_lose_references:
             raise FaultError(
                 row.where,
                 f"the column {references} is filled beside {columns.answer} and would not be read. Name it with "
@@ -193,15 +195,18 @@ class _Mapping:
 
 def _lost(row: SourceRow, columns: Columns, filled: dict[str, str]) -> list[str]:
     """Return which of the `filled` columns that are not used, by their names in small letters, a question is about."""
-    has_context = columns.messages or _is_filled(row.values.get(columns.input or ""))
-    lost = [filled[name] for name in (*INPUTS, _EARLIER, *(() if has_context else OTHER_INPUTS)) if name in filled]
+    has_context = columns.messages or _is_filled(_of(row, columns.input))
+    lost = [filled[name] for name in (*INPUTS, _EARLIER) if name in filled]
+    # A number called "support" counts something.
+    others = [filled[name] for name in OTHER_INPUTS if name in filled and not has_context]
+    lost += [name for name in others if not isinstance(row.values[name], int | float)]
     if columns.messages:
         return lost
     options = [filled[name] for name in filled if _OPTION.fullmatch(name) and isinstance(row.values[filled[name]], str)]
     lost += options if len(options) > 1 else []
     # Some data sets keep the whole row as one text beside its parts, and most tell in `source` where a row is from.
-    asked, text = (str(row.values.get(name, "")) for name in (columns.prompt or "", filled.get("text", "")))
-    lost += [filled["text"]] if text and asked not in text and not has_context else []
+    asked, text = (normalise(str(_of(row, name))) for name in (columns.prompt, filled.get("text")))
+    lost += [filled["text"]] if "text" in filled and asked not in text and not has_context else []
     is_target = (columns.answer or "").strip().lower() == "target"
     return lost + ([filled["source"]] if is_target and "source" in filled and not has_context else [])
 
@@ -240,7 +245,7 @@ def _example(row: SourceRow, columns: Columns, notices: Notices, labelled: bool)
         example = _answered(row, columns, notices, True)
         return example | {"answer": label_text(example["answer"])}
     example = _answered(row, columns, notices, False)
-    system = _text(row.values.get(columns.system or ""), row, columns.system, notices)
+    system = _text(_of(row, columns.system), row, columns.system, notices)
     if not system.strip():
         return example
     if example["prompt"][0]["role"] == "system":
@@ -252,7 +257,7 @@ def _example(row: SourceRow, columns: Columns, notices: Notices, labelled: bool)
 def _answered(row: SourceRow, columns: Columns, notices: Notices, labelled: bool) -> Row:
     if columns.messages:
         return _conversation(row.where, _turns(row, columns.messages), notices)
-    asked, answer = row.values.get(columns.prompt or ""), row.values.get(columns.answer or "")
+    asked, answer = _of(row, columns.prompt), _of(row, columns.answer)
     if labelled or (columns.answer or "").strip().lower() in LABELS:
         answer = _one_label(row, columns.answer or "", notices)
     references = _references(answer)
@@ -280,6 +285,11 @@ def _answered(row: SourceRow, columns: Columns, notices: Notices, labelled: bool
         return {"prompt": [{"role": "user", "content": prompt}], "answer": answer, **several}
     content = f"{prompt}\n\n{context}"
     return {"prompt": [{"role": "user", "content": content}], "answer": answer, "context": len(context), **several}
+
+
+def _of(row: SourceRow, column: str | None) -> Any:
+    """Return what a row has in a column; a column without a name, such as the index that pandas writes, is one too."""
+    return None if column is None else row.values.get(column)
 
 
 def _is_filled(value: Any) -> bool:
@@ -337,7 +347,7 @@ def _first_of(references: list[str], row: SourceRow, notices: Notices) -> str:
 
 def _context(row: SourceRow, columns: Columns, notices: Notices) -> str:
     """Return the context of a row, which may be a list of passages."""
-    passages = row.values.get(columns.input or "")
+    passages = _of(row, columns.input)
     if isinstance(passages, list) and passages and all(isinstance(passage, str) for passage in passages):
         notices.add("contexts in several passages, joined by a blank line", row.where)
         return "\n\n".join(passages)
@@ -371,7 +381,7 @@ def _text(value: Any, row: SourceRow, column: str | None, notices: Notices) -> s
 
 def _prompted(row: SourceRow, columns: Columns, answer: Any, notices: Notices) -> Row:
     """Read turns in the column of the question, and one turn of the assistant in that of the answer (TRL's way)."""
-    asked, named, answered = row.values.get(columns.prompt or ""), columns.prompt or "", columns.answer or ""
+    asked, named, answered = _of(row, columns.prompt), columns.prompt or "", columns.answer or ""
     turns = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
     answers = [{"role": "assistant", "content": answer}] if isinstance(answer, str) else answer
     answers = [answers] if isinstance(answers, dict) else answers

@@ -223,8 +223,10 @@ def test_what_a_question_is_about_is_not_lost_whatever_its_column_is_called(colu
 
 
 def test_a_text_that_is_the_whole_row_and_where_a_row_is_from_are_no_context() -> None:
-    row = {"instruction": "Correct it.", "output": "He goes."}
-    (example,) = examples_of(row | {"text": "### Task\nCorrect it.\n### Answer\nHe goes.", "source": "a forum"})
+    row: dict[str, Any] = {"instruction": "Correct it.", "output": "He goes."}
+    (example,) = examples_of(
+        row | {"support": 3, "text": "### Task\n Correct  it.\n### Answer\nHe goes.", "source": "a forum"}
+    )
     assert example["prompt"][0]["content"] == "Correct it."
     pair = {"instruction": "Correct it.", "source": "He go.", "target": "He goes."}
     (found,) = refusals(pair)
@@ -285,6 +287,12 @@ def test_references_that_were_written_as_text_are_refused(spelled: Any) -> None:
     assert len(examples_of({"question": "q", "answers": "{'name': 1}"})) == 1
 
 
+def test_a_column_without_a_name_is_no_part_of_an_example() -> None:
+    (example,), kept = kept_of({"": "0", "question": "q", "answer": "a"})
+    assert example["prompt"] == [turn("user", "q")] and "context" not in example
+    assert kept.notices.total() == 1
+
+
 def test_references_beside_an_answer_are_not_lost() -> None:
     row = {"question": "q", "answer": "a", "answers": ["a", "b"]}
     (found,) = refusals(row)
@@ -293,6 +301,7 @@ def test_references_beside_an_answer_are_not_lost() -> None:
     assert example["answers"] == ["a", "b"]
     (example,), _ = kept_of(row, answer="answer")
     assert example["answer"] == "a" and "answers" not in example
+    assert len(examples_of(row | {"answers": ["a"]})) == 1  # nothing would be lost
 
 
 @pytest.mark.parametrize("spelled", ['["a", "b"]', "['a', 'b']", "['a' 'b']"])
