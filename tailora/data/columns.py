@@ -24,8 +24,10 @@ _OTHER_PROMPTS = (
 INPUTS = ("input", "context")
 # Other names of what a question is about: which of them is meant is asked, since none is read by itself.
 OTHER_INPUTS = (
-    "inputs", "passage", "passages", "paragraph", "paragraphs", "article", "document", "documents", "story", "dialogue",
-    "schema", "choices", "options",
+    "inputs", "user_input", "input_text", "context_text", "passage", "passages", "paragraph", "paragraphs", "article",
+    "document", "documents", "story", "dialogue", "schema", "choices", "options", "table", "tables", "facts",
+    "evidence", "hint", "support", "background", "knowledge", "premise", "hypothesis", "sentence2", "question2",
+    "text2", "image", "images", "audio",
 )  # fmt: skip
 SYSTEMS = ("system", "system_prompt")
 _ANSWERS = ("output", "response", "answer", "answers", "completion", "code", "snippet", "long_answer")

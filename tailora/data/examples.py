@@ -27,7 +27,7 @@ from tailora.data.columns import (
 )
 from tailora.data.read import SourceRow
 from tailora.data.records import TURN_KEYS, FaultError, Notices, Problems
-from tailora.data.rows import content_key
+from tailora.data.rows import content_key, normalise
 from tailora.errors import DataError, did_you_mean, some_of
 from tailora.files import Row, fingerprint
 from tailora.recipe import Data
@@ -40,6 +40,9 @@ _PLACEHOLDERS = ("noinput", "no input", "n/a", "none")
 _USED_ELSEWHERE = ("id", "tests", "topic", "domain", "family", "program_stub")
 _SQUAD = ("text", "answer_start", "answer_end", "answer_id")
 _EARLIER = "history"  # LLaMA-Factory's name of the turns before
+# Columns that each hold one of the options of a question: opa, option_b, choice 3, D.
+_OPTION = re.compile(r"[a-e]|(?:op|option|choice|ending)[ _]?[a-e0-9]")
+_LISTED = re.compile(r"\s*\[\s*(['\"]).*(['\"])\s*\]\s*", re.DOTALL)
 _SPELLED = re.compile(r"""\s*\{\s*(['"])text\1\s*:""")
 _ROLES = ("system", "user", "assistant")
 # ShareGPT's words for role and content, and its names of the roles.
@@ -130,6 +133,7 @@ class _Mapping:
         self._source, self._notices, self._labelled = source, notices, labelled
         self._used_elsewhere = {*_USED_ELSEWHERE, *carried.names}
         self._may_lose_input = data.input is not None
+        self._may_lose_references = data.answer is not None or data.label is not None
         self._usual = find_columns(head, data, source, labelled)
         if self._usual.messages and any(isinstance(row.values.get("label"), bool) for row in head):
             raise DataError(
@@ -155,16 +159,26 @@ class _Mapping:
         return columns
 
     def _note_unused(self, row: SourceRow, columns: Columns) -> None:
-        """Count columns that are not used; raise DataError for a context that would be lost."""
+        """Count columns that are not used; raise DataError for a context or references that would be lost."""
         unused = [name for name in row.values if name not in columns.used() | self._used_elsewhere]
-        has_context = columns.messages or _is_filled(row.values.get(columns.input or ""))
-        names = (*INPUTS, _EARLIER) if has_context else (*INPUTS, _EARLIER, *OTHER_INPUTS)
-        lost = [name for name in unused if name.strip().lower() in names and _is_filled(row.values[name])]
-        if lost and not self._may_lose_input:
-            known = f'Name it with data.input = "{lost[0]}"' if _are_texts(row.values[lost[0]]) else "Write it as text"
+        filled = {name.strip().lower(): name for name in unused if _is_filled(row.values[name])}
+        references = filled.get("answers") if (columns.answer or "").strip().lower() == "answer" else None
+        answer = _of(row, columns.answer)
+        more = [text for text in _references(row.values[references]) or () if text != answer] if references else []
+        if more and not self._may_lose_references:
             raise FaultError(
                 row.where,
-                f"the column {lost[0]} is filled and would not be read. {known}, or write data.input = "
+                f"the column {references} is filled beside {columns.answer} and would not be read. Name it with "
+                f'data.answer = "{references}" where it holds reference answers, or write data.answer = '
+                f'"{columns.answer}" to leave it out.',
+            )
+        lost = next(iter(_lost(row, columns, filled)), None)
+        if lost and not self._may_lose_input:
+            known = f'Name it with data.input = "{lost}"' if _are_texts(row.values[lost]) else "Write it as text"
+            known = "Write question and options into one column" if _OPTION.fullmatch(lost.strip().lower()) else known
+            raise FaultError(
+                row.where,
+                f"the column {lost} is filled and would not be read. {known}, or write data.input = "
                 f'"{columns.input or ""}" to leave it out.',
             )
         if unused:
@@ -177,6 +191,24 @@ class _Mapping:
             return detect_columns(names, Data(source=self._source), self._source, self._labelled)
         except DataError:
             return None
+
+
+def _lost(row: SourceRow, columns: Columns, filled: dict[str, str]) -> list[str]:
+    """Return which of the `filled` columns that are not used, by their names in small letters, a question is about."""
+    has_context = columns.messages or _is_filled(_of(row, columns.input))
+    lost = [filled[name] for name in (*INPUTS, _EARLIER) if name in filled]
+    # A number called "support" counts something.
+    others = [filled[name] for name in OTHER_INPUTS if name in filled and not has_context]
+    lost += [name for name in others if not isinstance(row.values[name], int | float)]
+    if columns.messages:
+        return lost
+    options = [filled[name] for name in filled if _OPTION.fullmatch(name) and isinstance(row.values[filled[name]], str)]
+    lost += options if len(options) > 1 else []
+    # Some data sets keep the whole row as one text beside its parts, and most tell in `source` where a row is from.
+    asked, text = (normalise(str(_of(row, name))) for name in (columns.prompt, filled.get("text")))
+    lost += [filled["text"]] if "text" in filled and asked not in text and not has_context else []
+    is_target = (columns.answer or "").strip().lower() == "target"
+    return lost + ([filled["source"]] if is_target and "source" in filled and not has_context else [])
 
 
 def find_columns(head: Sequence[SourceRow], data: Data, source: str, labelled: bool) -> Columns:
@@ -213,7 +245,7 @@ def _example(row: SourceRow, columns: Columns, notices: Notices, labelled: bool)
         example = _answered(row, columns, notices, True)
         return example | {"answer": label_text(example["answer"])}
     example = _answered(row, columns, notices, False)
-    system = _text(row.values.get(columns.system or ""), row, columns.system, notices)
+    system = _text(_of(row, columns.system), row, columns.system, notices)
     if not system.strip():
         return example
     if example["prompt"][0]["role"] == "system":
@@ -225,7 +257,7 @@ def _example(row: SourceRow, columns: Columns, notices: Notices, labelled: bool)
 def _answered(row: SourceRow, columns: Columns, notices: Notices, labelled: bool) -> Row:
     if columns.messages:
         return _conversation(row.where, _turns(row, columns.messages), notices)
-    asked, answer = row.values.get(columns.prompt or ""), row.values.get(columns.answer or "")
+    asked, answer = _of(row, columns.prompt), _of(row, columns.answer)
     if labelled or (columns.answer or "").strip().lower() in LABELS:
         answer = _one_label(row, columns.answer or "", notices)
     references = _references(answer)
@@ -253,6 +285,11 @@ def _answered(row: SourceRow, columns: Columns, notices: Notices, labelled: bool
         return {"prompt": [{"role": "user", "content": prompt}], "answer": answer, **several}
     content = f"{prompt}\n\n{context}"
     return {"prompt": [{"role": "user", "content": content}], "answer": answer, "context": len(context), **several}
+
+
+def _of(row: SourceRow, column: str | None) -> Any:
+    """Return what a row has in a column; a column without a name, such as the index that pandas writes, is one too."""
+    return None if column is None else row.values.get(column)
 
 
 def _is_filled(value: Any) -> bool:
@@ -310,7 +347,7 @@ def _first_of(references: list[str], row: SourceRow, notices: Notices) -> str:
 
 def _context(row: SourceRow, columns: Columns, notices: Notices) -> str:
     """Return the context of a row, which may be a list of passages."""
-    passages = row.values.get(columns.input or "")
+    passages = _of(row, columns.input)
     if isinstance(passages, list) and passages and all(isinstance(passage, str) for passage in passages):
         notices.add("contexts in several passages, joined by a blank line", row.where)
         return "\n\n".join(passages)
@@ -337,12 +374,14 @@ def _text(value: Any, row: SourceRow, column: str | None, notices: Notices) -> s
             f'column "{column}" holds {type(value).__name__}, not text; write it as text, or name another column.',
             f"It has the keys {', '.join(map(str, value))}." if isinstance(value, dict) else "",
         )
+    if _LISTED.fullmatch(value):
+        notices.add("lists that were written as text, read as they stand", row.where, [column or ""])
     return value
 
 
 def _prompted(row: SourceRow, columns: Columns, answer: Any, notices: Notices) -> Row:
     """Read turns in the column of the question, and one turn of the assistant in that of the answer (TRL's way)."""
-    asked, named, answered = row.values.get(columns.prompt or ""), columns.prompt or "", columns.answer or ""
+    asked, named, answered = _of(row, columns.prompt), columns.prompt or "", columns.answer or ""
     turns = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
     answers = [{"role": "assistant", "content": answer}] if isinstance(answer, str) else answer
     answers = [answers] if isinstance(answers, dict) else answers

@@ -7,6 +7,7 @@ are read again. Paraphrases are not caught: two questions that mean the same in 
 import functools
 import hashlib
 import itertools
+import re
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ Hashes = NDArray[np.uint64]
 NEAR = 0.8
 """Jaccard similarity of the 5-word shingles of two texts from which on they count as one."""
 _SHINGLE = 5
+_PARTED = re.compile(r"(?<!\d) | (?!\d)")  # 1 + 23 is not 12 + 3
 _BANDS, _ROWS = 32, 4  # at similarity 0.8 a pair shares no band once in 20 million
 _NEIGHBOURS = 50
 _GRAM, _FEWEST, _PHRASE = 13, 8, 10
@@ -37,6 +39,8 @@ class Marks:
 
     keys: list[str]
     questions: Hashes
+    letters: Hashes
+    """Of the question without its spaces and punctuation, by which some write "log-in" and others "login"."""
     answers: Hashes
     telling: NDArray[np.bool_]
     """Whether an answer is long enough to say that two rows belong together."""
@@ -60,14 +64,15 @@ def mark(rows: Sequence[Row], columns: Sequence[str] = ()) -> Marks:
     for row in rows:
         asked, answered = normalise(question(row)), normalise(row["answer"])
         keys.append(content_key(row))
-        hashes += _digest(asked) + _digest(answered)
+        hashes += _digest(asked) + _digest(_PARTED.sub("", " ".join(_compared(row)))) + _digest(answered)
         telling.append(len(answered) >= _TELLING_CHARACTERS or len(words(answered)) >= _TELLING_WORDS)
         bands += _bands(_shingles(row, frame), odd, shift).tobytes()
         for column in columns:
             values[column].append(str(row.get(column)))
-    both = np.frombuffer(bytes(hashes), np.uint64).reshape(-1, 2)
+    digests = np.frombuffer(bytes(hashes), np.uint64).reshape(-1, 3)
     table = np.frombuffer(bytes(bands), np.uint32).reshape(-1, _BANDS)
-    return Marks(keys, both[:, 0], both[:, 1], np.frombuffer(bytes(telling), np.bool_), table, values, frame)
+    questions, letters, answers = digests.T
+    return Marks(keys, questions, letters, answers, np.frombuffer(bytes(telling), np.bool_), table, values, frame)
 
 
 def _digest(text: str) -> bytes:
@@ -177,19 +182,21 @@ class Near:
 def near_groups(rows: Sequence[Row], marks: Marks) -> Near:
     """Group rows whose questions' 5-word shingles have a Jaccard similarity of at least 0.8, or a chain of such.
 
+    Questions that are equal but for case, spaces and punctuation are near, however short.
+
     Candidates come from MinHash with 128 permutations in 32 bands (Broder 1997; Leskovec, Rajaraman and Ullman,
     Mining of Massive Datasets, section 3.4), at most 50 for a row in a band, and each is checked on its real shingles.
     """
     links, pairs = Links(len(marks)), []
     first: dict[int, int] = {}
+    spelled: dict[int, int] = {}
     by_key = sorted(range(len(marks)), key=marks.keys.__getitem__)  # the order of the source must not matter
     for i in by_key:
-        asked = int(marks.questions[i])
-        if asked in first:
-            pairs.append((first[asked], i))
-            links.join(i, first[asked])
-        else:
-            first[asked] = i
+        for known, hashes in ((first, marks.questions), (spelled, marks.letters)):
+            before = known.setdefault(int(hashes[i]), i)
+            if links.find(before) != links.find(i):
+                pairs.append((before, i))
+                links.join(i, before)
     shingles = functools.lru_cache(maxsize=4096)(lambda i: _shingles(rows[i], marks.frame))
     seen: set[int] = set()
     for i, j in _candidates(marks.bands, np.fromiter(first.values(), np.int64, len(first))):
@@ -271,8 +278,11 @@ def _near_train(
         members.setdefault(near.group[i], []).append(i)
     shingles = functools.lru_cache(maxsize=4096)(lambda i: _shingles(rows[i], marks.frame))
     return {
-        i for i in held_out if any(jaccard(shingles(i), shingles(j)) >= NEAR for j in members.get(near.group[i], ()))
-    }  # fmt: skip
+        i
+        for i in held_out
+        for j in members.get(near.group[i], ())
+        if marks.letters[i] == marks.letters[j] or jaccard(shingles(i), shingles(j)) >= NEAR
+    }
 
 
 def _sharing_words(rows: Sequence[Row], marks: Marks, train: Sequence[int], held_out: Sequence[int]) -> set[int]:

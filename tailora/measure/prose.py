@@ -35,7 +35,7 @@ def token_f1(answer: str, reference: str) -> float:
 
 
 def _squad_words(text: str) -> list[str]:
-    plain = text.lower() if text.isascii() else seen(text).lower()
+    plain = text.lower() if text.isascii() else seen(text).casefold()
     unpunctuated = "".join(letter for letter in plain if not is_punctuation(letter))
     return _ARTICLES.sub(" ", unpunctuated).split()
 

@@ -16,6 +16,7 @@ read later; a template that rewrites them has its way.
 
 import copy
 import datetime
+import itertools
 import os
 import re
 from collections.abc import Callable
@@ -81,10 +82,17 @@ class _Frame(NamedTuple):
     """Spaces next to the answer, which tokenizers join to its first word, or an empty thought: learned with it."""
     replaced: bool = False
     """Whether `before` gives way to what an answer brings in its place, such as a thought."""
+    opened: str = ""
+    """What the generation prompt ends with and `before` closes: an answer that begins with it does not say it twice."""
     after: str = ""
     """Text between the answer and its end token: learned too."""
     unended: str = ""
     """What ends an answer in words, where no token does, so that EOS takes its place."""
+
+    @property
+    def lead(self) -> str:
+        """The spaces of `before` that stand before a thought of the answer's own too."""
+        return "" if self.opened or not self.replaced else self.before[: -len(self.before.lstrip())]
 
 
 def _folded(turns: Turns) -> Turns:
@@ -120,6 +128,9 @@ class Prompts:
         self._frame = _Frame(int(tokenizer.eos_token_id))
         self._frame = self._found_frame()
         self.end_token = self._frame.end
+        inside = "".join((self._frame.before, self._frame.opened, self._frame.after))
+        said = [token for token in self._special if token in inside]
+        self._said = dict(zip(tokenizer.convert_tokens_to_ids(said), said, strict=True))
         self._keeps = {with_system: self._keeps_what_was_said(with_system) for with_system in (False, True)}
 
     @property
@@ -272,9 +283,16 @@ class Prompts:
             return self._frame
         opening = ahead[alike:]
         if opening.strip() and self._answered(asked, f"{opening}{_MARK}").startswith(f"{ahead}{_MARK}"):
-            return self._frame._replace(surplus=prompt[alike:], before=opening, replaced=True)
+            opened = self._found_opened(prompt, asked, opening)
+            return self._frame._replace(surplus=prompt[alike:], before=opening, replaced=True, opened=opened)
         spaces = opening[len(opening.rstrip(" ")) :]
         return self._frame._replace(surplus=prompt[alike:], opening=opening.removesuffix(spaces), before=spaces)
+
+    def _found_opened(self, prompt: str, asked: dict[str, Any], opening: str) -> str:
+        """Return the tag at the end of the `prompt` that the template does not repeat for an answer with a thought."""
+        opened = prompt[prompt.rfind("<") :] if "<" in prompt else ""
+        thought = f"{_MARK}{opening}{_MARK}"
+        return opened if self._answered(asked, f"{opened}{thought}").startswith(f"{prompt}{thought}") else ""
 
     def _answered(self, asked: dict[str, Any], answer: str) -> str:
         """Return how the template writes a question and its answer; nothing where it refuses them."""
@@ -312,8 +330,14 @@ class Prompts:
 
     def spell(self, answer: list[int]) -> str:
         """Return the text of an answer in tokens, with the spaces that it begins with."""
-        text = self._decoded([*self._guard, *answer]).removeprefix(self._decoded(self._guard)) if answer else ""
-        return text.removeprefix(self._frame.before).removesuffix(self._frame.after)
+        runs = ((said, list(run)) for said, run in itertools.groupby(answer, self._said.get))
+        text = "".join(said * len(run) if said else self._spelled(run) for said, run in runs)
+        text = text.removesuffix(self._frame.after)
+        bare = text.removeprefix(self._frame.before)
+        return bare if bare != text or not text else self._frame.opened + text.removeprefix(self._frame.lead)
+
+    def _spelled(self, tokens: list[int]) -> str:
+        return self._decoded([*self._guard, *tokens]).removeprefix(self._decoded(self._guard))
 
     def encode_prompt(self, turns: Turns) -> list[int]:
         """Return the tokens up to where the answer begins; special tokens that stand in the turns count as text."""
@@ -371,16 +395,20 @@ class Prompts:
             turn = turns[int(piece)]
             start = len(tokens) if place in framed and turn.get("learn", True) else None
             text = self._framed(turn["content"]) if place in framed else turn["content"]
-            tokens += self._answer_tokens(text)
+            is_answer = turn["role"] == "assistant"
+            tokens += self._answer_tokens(text) if is_answer else self._behind(self._plain_tokens, text)
         return tokens, answers
 
     def _framed(self, answer: str) -> str:
-        before = self._frame.before
-        if self._frame.replaced:
+        before, tag = self._frame.before, self._frame.opened.rstrip()
+        if tag and answer.startswith(tag):
+            before, answer = "", answer.removeprefix(tag).removeprefix(self._frame.opened.removeprefix(tag))
+        elif self._frame.replaced:
             asked = {"role": "user", "content": "u"}
             empty = self._templated([asked]).removesuffix(self._frame.surplus) + before
             is_empty = self._answered(asked, answer).startswith(empty) and not answer.startswith(before)
-            before = before if is_empty else ""
+            before = before if is_empty else self._frame.lead
+            before = "" if answer.startswith(before) and not is_empty else before
         return f"{before}{answer}{self._frame.after}"
 
     def _without_frames(self, pieces: list[str], turns: Turns) -> set[int]:
@@ -431,8 +459,14 @@ class Prompts:
         return self._plain_tokens(text)
 
     def _answer_tokens(self, text: str) -> list[int]:
-        """Return the tokens of an answer, as it stands behind a prompt and not at the beginning of a text."""
-        return self._behind(self._plain_tokens, text)
+        """Return the tokens of an answer, as it stands behind a prompt and not at the beginning of a text.
+
+        Special tokens that the template itself writes inside answers, such as those of a thought, are themselves.
+        """
+        special = {said: token for token, said in self._said.items()}
+        parts = re.split(f"({'|'.join(map(re.escape, special))})", text) if special else [text]
+        found = [[special[part]] if part in special else self._behind(self._plain_tokens, part) for part in parts]
+        return list(itertools.chain.from_iterable(found))
 
     def _behind(self, tokens_of: Callable[[str], list[int]], text: str) -> list[int]:
         """Return the tokens of a text that stands behind another one."""

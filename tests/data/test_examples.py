@@ -203,7 +203,8 @@ def test_a_filled_context_that_would_be_lost_is_an_error_and_a_choice_is_none() 
     ("column", "value"),
     [
         ("passage", "p"), ("Article", "p"), ("document", "p"), ("schema", "CREATE TABLE t"), ("inputs", "1, 2"),
-        ("choices", ["a", "b"]), ("history", [["q", "a"]]), ("options", {"A": "a"}),
+        ("choices", ["a", "b"]), ("history", [["q", "a"]]), ("options", {"A": "a"}), ("table", {"rows": [["1"]]}),
+        ("facts", ["a", "b"]), ("Evidence", "p"), ("user_input", "p"), ("text", "p"), ("image", "a.png"),
     ],
 )  # fmt: skip
 def test_what_a_question_is_about_is_not_lost_whatever_its_column_is_called(column: str, value: Any) -> None:
@@ -219,6 +220,26 @@ def test_what_a_question_is_about_is_not_lost_whatever_its_column_is_called(colu
     assert len(kept_of(row | {"context": ""}, input="context")[0]) == 1
     if column != "history":
         assert len(examples_of({"question": "q", column: value, "context": "c", "answer": "a"})) == 1
+
+
+def test_a_text_that_is_the_whole_row_and_where_a_row_is_from_are_no_context() -> None:
+    row: dict[str, Any] = {"instruction": "Correct it.", "output": "He goes."}
+    (example,) = examples_of(
+        row | {"support": 3, "text": "### Task\n Correct  it.\n### Answer\nHe goes.", "source": "a forum"}
+    )
+    assert example["prompt"][0]["content"] == "Correct it."
+    pair = {"instruction": "Correct it.", "source": "He go.", "target": "He goes."}
+    (found,) = refusals(pair)
+    assert 'Name it with data.input = "source"' in found
+    assert kept_of(pair, input="source")[0][0]["prompt"][0]["content"] == "Correct it.\n\nHe go."
+
+
+@pytest.mark.parametrize("names", ["abcd", ("opa", "opb"), ("option_1", "option_2"), ("Choice A", "Choice B")])
+def test_options_in_columns_of_their_own_are_not_lost(names: Any) -> None:
+    row = {"question": "q", **dict.fromkeys(names, "x"), "answer": "b"}
+    assert "Write question and options into one column" in refusals(row)[0]
+    assert len(kept_of(row, input="")[0]) == 1
+    assert len(examples_of({"question": "q", names[0]: "x", "answer": "b"})) == 1  # no options, but a name
 
 
 @pytest.mark.parametrize("column", ["system", "system_prompt", "System"])
@@ -264,6 +285,32 @@ def test_references_that_were_written_as_text_are_refused(spelled: Any) -> None:
     (found,) = refusals({"question": "q", "answers": spelled({"text": ["a"], "answer_start": [0]})})
     assert "an object that was written as text" in found
     assert len(examples_of({"question": "q", "answers": "{'name': 1}"})) == 1
+
+
+def test_a_column_without_a_name_is_no_part_of_an_example() -> None:
+    (example,), kept = kept_of({"": "0", "question": "q", "answer": "a"})
+    assert example["prompt"] == [turn("user", "q")] and "context" not in example
+    assert kept.notices.total() == 1
+
+
+def test_references_beside_an_answer_are_not_lost() -> None:
+    row = {"question": "q", "answer": "a", "answers": ["a", "b"]}
+    (found,) = refusals(row)
+    assert 'data.answer = "answers"' in found and 'data.answer = "answer" to leave it out' in found
+    (example,), _ = kept_of(row, answer="answers")
+    assert example["answers"] == ["a", "b"]
+    (example,), _ = kept_of(row, answer="answer")
+    assert example["answer"] == "a" and "answers" not in example
+    assert len(examples_of(row | {"answers": ["a"]})) == 1  # nothing would be lost
+
+
+@pytest.mark.parametrize("spelled", ['["a", "b"]', "['a', 'b']", "['a' 'b']"])
+def test_a_list_that_was_written_as_text_is_read_as_it_stands_and_counted(spelled: str) -> None:
+    for row in ({"question": "q", "answers": spelled}, {"question": "q", "context": spelled, "answer": "a"}):
+        (example,), kept = kept_of(row)
+        assert spelled in (example["answer"], example["prompt"][0]["content"].removeprefix("q\n\n"))
+        assert kept.notices.total() == 1
+    assert kept_of({"question": "q", "answer": f"x = {spelled}"})[1].notices.total() == 0
 
 
 def test_a_context_in_passages_is_joined_and_counted() -> None:

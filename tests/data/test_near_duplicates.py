@@ -123,12 +123,20 @@ def test_a_long_answer_is_telling_in_a_script_without_spaces() -> None:
         ("می‌خواهم برنامه‌نویسی یاد بگیرم", "میخواهم برنامهنویسی یاد بگیرم"),
         ("I ❤️ my cat very much", "I ❤ my cat very much"),
         ("ယနေ့ရာသီဥတု", "ယနေ့၊ရာသီဥတု။"),
+        ("What's my e-mail log-in?", "whats my email login"),
+        ("비밀번호를 바꿀 수 있나요?", "비밀번호를 바꿀수 있나요"),
     ],
 )
 def test_questions_that_differ_in_punctuation_or_in_what_is_unseen_alone_are_near(one: str, other: str) -> None:
     rows = [row(0, one), row(1, other), row(2, "how do I sort a list in python")]
     near = grouped(rows)
     assert near.group[0] == near.group[1] != near.group[2]
+    assert found_leaks(rows[:1], rows[1:])["near question"] == {1}
+
+
+def test_numbers_do_not_run_together_where_spaces_do_not_count() -> None:
+    near = grouped([row(0, "What is 1 + 23?"), row(1, "What is 12 + 3?")])
+    assert near.group[0] != near.group[1]
 
 
 def test_short_questions_share_words_when_all_of_theirs_stand_in_a_training_row() -> None:

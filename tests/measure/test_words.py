@@ -33,6 +33,8 @@ from tailora.measure.words import words
         ("I ❤️ NY 1️⃣ 👨‍👩‍👧 🇩🇪", ["i", "ny", "1"]),  # marks of emoji
         ("サーバーA", [*"サーバー", "a"]),
         ("ㄅㄆㄇ", list("ㄅㄆㄇ")),
+        ("Ինչո՞ւ, Այո՛", ["ինչու", "այո"]),  # marks of question and stress inside a word
+        ("ꦧꦱꦗꦮꦶ", ["ꦧ", "ꦱ", "ꦗ", "ꦮꦶ"]),
         ("က၊ ခ။ ก๏ ฿ ក។ ៛ 々・〜", ["က", "ခ", "ก", "ក", "々"]),  # punctuation of scripts without spaces
     ],
 )
@@ -49,6 +51,11 @@ def test_words_hold_no_punctuation_and_do_not_depend_on_case_or_composition(text
     assert words(" ".join(found)) == found
 
 
+@pytest.mark.parametrize("pair", [("Straße", "STRASSE"), ("ΟΔΟΣ", "οδος"), ("İST", "i̇st")])
+def test_the_case_of_letters_does_not_count_in_any_script(pair: tuple[str, str]) -> None:
+    assert squad_exact(*pair) and token_f1(*pair) == rouge_l(*pair) == 1.0
+
+
 def test_marks_count_and_composition_does_not() -> None:
     assert rouge_l("की", "के") == 0.0 and token_f1("की", "के") == 0.0
     composed, apart = unicodedata.normalize("NFC", "un café"), unicodedata.normalize("NFD", "un café")
@@ -56,8 +63,12 @@ def test_marks_count_and_composition_does_not() -> None:
 
 
 @pytest.mark.parametrize(
-    "pair", [("东京。", "东京"), ("«oui»", "oui"), ("¿qué?", "qué"), ("yes…", "Yes"), ("„ja“", "ja")]
-)
+    "pair",
+    [
+        ("东京。", "东京"), ("«oui»", "oui"), ("¿qué?", "qué"), ("yes…", "Yes"), ("„ja“", "ja"),
+        ("\u22125 °C", "-5 °C"),
+    ],
+)  # fmt: skip
 def test_punctuation_of_any_script_is_left_out_of_the_exact_match(pair: tuple[str, str]) -> None:
     assert squad_exact(*pair)
 

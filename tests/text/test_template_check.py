@@ -222,6 +222,48 @@ def test_an_empty_thought_gives_way_to_the_thought_of_an_answer(answer: str, lea
     assert spelled == answer.removeprefix("<think>\n\n</think>\n\n")
 
 
+BEGUN = QWEN_3.replace("and not add_generation_prompt", "and true")[: -len("{% endif %}")] + "<think>\n{% endif %}"
+SPACED = QWEN_3.replace("%}<think>", "%}{{ '\n' }}<think>", 1)
+
+
+@pytest.mark.parametrize(
+    ("template", "answer", "learned"),
+    [
+        (BEGUN, "b", "\n</think>\n\nb"),
+        (BEGUN, "<think>\nhm\n</think>\n\nb", "hm\n</think>\n\nb"),
+        (BEGUN, "<think>hm\n</think>\n\nb", "hm\n</think>\n\nb"),
+        (SPACED, "b", "\n<think>\n\n</think>\n\nb"),
+        (SPACED, "<think>\nhm\n</think>\n\nb", "\n<think>\nhm\n</think>\n\nb"),
+        (SPACED, "\n<think>\nhm\n</think>\n\nb", "\n<think>\nhm\n</think>\n\nb"),
+    ],
+)
+def test_the_thought_of_an_answer_begins_where_the_template_lets_it_begin(
+    template: str, answer: str, learned: str
+) -> None:
+    tokenizer = with_tokens(template, "<|im_start|>", "<|im_end|>", "<|a|>")
+    prompts, asked = Prompts(tokenizer), turns("user:q")
+    sample = prompts.encode(asked, answer)
+    whole = tokenizer.apply_chat_template([*asked, {"role": "assistant", "content": answer}], return_dict=False)
+    assert sample.tokens == whole[: len(sample.tokens)]
+    assert sample.tokens[: sample.answer_start] == prompts.encode_prompt(asked)
+    assert tokenizer.decode(sample.tokens[sample.answer_start : -1]) == learned
+    spelled = prompts.spell(sample.tokens[sample.answer_start : -1])
+    assert spelled == answer.replace("<think>hm", "<think>\nhm").lstrip()
+
+
+@pytest.mark.parametrize("template", [QWEN_3, BEGUN, SPACED])
+@pytest.mark.parametrize("answer", ["b", "<think>\nhm\n</think>\n\nb"])
+def test_special_tokens_that_the_template_writes_inside_answers_are_text_elsewhere(template: str, answer: str) -> None:
+    tokenizer = with_tokens(template, "<|im_start|>", "<|im_end|>", "<|a|>", "<think>", "</think>")
+    prompts, asked = Prompts(tokenizer), turns("user:q")
+    sample = prompts.encode(asked, answer)
+    whole = tokenizer.apply_chat_template([*asked, {"role": "assistant", "content": answer}], return_dict=False)
+    assert sample.tokens == whole[: len(sample.tokens)]
+    assert prompts.spell(sample.tokens[sample.answer_start : -1]) == answer
+    thought = tokenizer.convert_tokens_to_ids("<think>")
+    assert prompts.encode_prompt(turns("user:<think>")).count(thought) == prompts.encode_prompt(asked).count(thought)
+
+
 def test_with_a_system_turn_that_moves_to_the_last_question_the_last_answer_alone_is_learned() -> None:
     template = (
         "{% for m in messages if m.role != 'system' %}{% if m.role == 'user' %}[INST]{% if loop.last and"
