@@ -3,6 +3,8 @@
 import contextlib
 from collections.abc import Iterator
 
+import torch
+
 from tailora import files
 from tailora.errors import ModelError, TailoraError
 
@@ -34,6 +36,4 @@ def first_line(error: BaseException) -> str:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Say whether memory was lacking: on a processor, under limits such as `ulimit -v`, that error has no class."""
-    import torch
-
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
