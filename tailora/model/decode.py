@@ -221,15 +221,15 @@ def _cache(base: PreTrainedModel) -> DynamicCache | None:
 class _Roomy(DynamicLayer):  # type: ignore[misc]
     """Keys and values with room for more: transformers' own layer copies all of them for every new token."""
 
-    def update(self, keys: Tensor, values: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
+    def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         if not self.is_initialized:
-            self.lazy_initialization(keys, values)
-            self._rooms = [new.new_empty(*new.shape[:-2], 0, new.shape[-1]) for new in (keys, values)]
+            self.lazy_initialization(key_states, value_states)
+            self._rooms = [new.new_empty(*new.shape[:-2], 0, new.shape[-1]) for new in (key_states, value_states)]
         before = self.get_seq_length()
-        length = before + keys.shape[-2]
+        length = before + key_states.shape[-2]
         if length > self._rooms[0].shape[-2]:
             self._rooms = [self._larger(room, before, length + length // 2) for room in self._rooms]
-        for room, new in zip(self._rooms, (keys, values), strict=True):
+        for room, new in zip(self._rooms, (key_states, value_states), strict=True):
             room[..., before:length, :] = new
         self.keys, self.values = (room[..., :length, :] for room in self._rooms)
         return self.keys, self.values
