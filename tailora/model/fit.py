@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -383,8 +383,8 @@ class _Training:
         checkpoint.save(self.stage, self.position.name, asdict(self.position), groups)
         self.saved = time.monotonic()
 
-    def _restore(self, position: dict[str, Any], saved: dict[str, checkpoint.Tensors]) -> None:
-        self.position = here = Position(**position)
+    def _restore(self, position: Position, saved: dict[str, checkpoint.Tensors]) -> None:
+        self.position = here = position
         if self.devices.first:
             self.stage.cut_log(here.log_bytes)
         fill(self.weights, saved["weights"])
@@ -544,11 +544,11 @@ def _passes(model: Transformer, samples: Sequence[Sample], micro_batch_tokens: i
         yield batch or idle, batch is None
 
 
-def _load(found: checkpoint.Checkpoint | None) -> tuple[dict[str, Any], dict[str, checkpoint.Tensors]] | None:
+def _load(found: checkpoint.Checkpoint | None) -> tuple[Position, dict[str, checkpoint.Tensors]] | None:
     """Return the position and the tensors of a checkpoint."""
     if found is None:
         return None
-    return found.position, {group: found.load(group) for group in ("weights", "best", "optimizer", "ranks")}
+    return Position(**found.position), {group: found.load(group) for group in ("weights", "best", "optimizer", "ranks")}
 
 
 def _memory_limit(settings: recipe.Train) -> int | None:
