@@ -86,9 +86,9 @@ def run_tailora(folder: Path, samples: list[Sample], batch: int, keys: dict[str,
 
     from tailora import recipe
     from tailora.model.classifier import choose_classifier_path, class_logits, load_classifier
-    from tailora.model.fit import LossSum
     from tailora.model.load import choose_attention, freeze_dtype
     from tailora.model.lora import add_lora
+    from tailora.model.losses import LossSum
 
     machine.keep_freed_memory()
     settings = recipe.Model(base=str(folder), dtype=keys["dtype"])

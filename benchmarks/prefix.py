@@ -23,10 +23,10 @@ RESULTS = record.RESULTS / "prefix.jsonl"
 
 def measure(shape: str, top: int | None, rows: int, rounds: int) -> dict[str, Any]:
     """Return the seconds of a step with adapters on the `top` layers (None: all), and of one with kept states."""
-    from tailora.model.fit import LossSum, accumulate
+    from tailora.model.fit import accumulate
     from tailora.model.load import freeze_dtype
     from tailora.model.lora import add_lora
-    from tailora.model.losses import choose_path, token_nats
+    from tailora.model.losses import LossSum, choose_path, token_nats
     from tailora.model.prefix import keep_prefix
 
     model = add_lora(build(shape), recipe.Lora(rank=RANK, last_layers=top), SEED)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from tailora import machine
-from tailora.model.fit import Loss, accumulate
+from tailora.model.fit import accumulate
+from tailora.model.losses import Loss
 from tailora.text.chat import Sample
 
 LR = 2e-4

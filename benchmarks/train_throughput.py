@@ -125,10 +125,9 @@ def build(shape: str) -> Any:
 def run_tailora(model: Any, samples: list[Sample], batch: int, keys: dict[str, Any]) -> list[Step]:
     """Take a step on each `batch` of samples with tailora's engine."""
     from tailora import recipe
-    from tailora.model.fit import LossSum
     from tailora.model.load import freeze_dtype
     from tailora.model.lora import add_lora
-    from tailora.model.losses import choose_path, recompute_activations, token_nats
+    from tailora.model.losses import LossSum, choose_path, recompute_activations, token_nats
 
     machine.keep_freed_memory()
     machine.keep_few_kernels()

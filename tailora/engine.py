@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Container, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tailora.model.decode import Decoded, Draw, Limits, batches_of, decode
-from tailora.model.load import padding_id, refuse_unknown_ids
+from tailora.model.load import Transformer, padding_id, refuse_unknown_ids
 from tailora.text.chat import Prompts, Turns
 
 
@@ -19,7 +19,7 @@ class Answer(NamedTuple):
 class Engine:
     """A loaded model with the prompts of its tokenizer."""
 
-    def __init__(self, model: Any, prompts: Prompts) -> None:
+    def __init__(self, model: Transformer, prompts: Prompts) -> None:
         self._model = model
         self._prompts = prompts
 

@@ -95,7 +95,8 @@ def _save_toy(folder: Path) -> Path:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from tailora import recipe
-    from tailora.model.load import load_tokenizer, quiet_transformers
+    from tailora.model.fence import quiet_transformers
+    from tailora.model.load import load_tokenizer
 
     tokenizer = load_tokenizer(recipe.Model())
     sizes: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}

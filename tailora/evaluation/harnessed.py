@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tailora import files, machine
 from tailora.errors import RecipeError
@@ -12,13 +12,15 @@ from tailora.evaluation.compare import compare, scores
 from tailora.evaluation.journal import Journal, journal
 from tailora.evaluation.variants import BASE, TUNED, Variants, load_variants
 from tailora.files import Row, RowFile, fingerprint
-from tailora.model.decode import Limits
 from tailora.run import Run, Stage, tell
 from tailora.tasks.base import with_primary
-from tailora.tasks.generate import Reading
 from tailora.tasks.harness import Harness
-from tailora.tasks.harness_model import Asked
+from tailora.tasks.harness_requests import Asked
 from tailora.text.chat import Sample
+
+if TYPE_CHECKING:
+    from tailora.model.decode import Limits
+    from tailora.tasks.generate import Reading
 
 
 def compare_on_harness(run: Run, adapter: Path, harness: Harness, stage: Stage) -> Row:
@@ -65,6 +67,8 @@ def _check_primary(primary: str | None, harness: Harness) -> None:
 
 def _ask(harness: Harness, rows: Sequence[Row], variants: Variants, variant: str, pages: Journal) -> tuple[Any, Any]:
     """Let the harness ask the model as it is now; what `pages` know is not asked again."""
+    from tailora.model.decode import Limits
+
     tell("evaluate", f"the harness asks {variant}")
     settings = variants.recipe.evaluate
     limits = Limits(settings.max_new_tokens, variants.longest, settings.batch_size)
@@ -72,13 +76,13 @@ def _ask(harness: Harness, rows: Sequence[Row], variants: Variants, variant: str
     return harness.ask(rows, variants.model, variants.task.prompts.tokenizer, limits, asked)
 
 
-def _weigh(variants: Variants, variant: str, pages: Journal, samples: list[Sample]) -> list[Reading]:
+def _weigh(variants: Variants, variant: str, pages: Journal, samples: list[Sample]) -> list["Reading"]:
     asked = fingerprint(*(f"{sample.tokens} {sample.learned}" for sample in samples))
     return variants.readings(f"{variant} {asked}", samples, pages)
 
 
 def _answer(
-    variants: Variants, variant: str, pages: Journal, prompts: list[list[int]], limits: Limits, stops: list[str]
+    variants: Variants, variant: str, pages: Journal, prompts: list[list[int]], limits: "Limits", stops: list[str]
 ) -> list[str]:
     asked = fingerprint(*map(str, prompts), str(limits), str(stops))
     return [answer.text for answer in variants.answers(f"{variant} {asked}", prompts, limits, pages, stops)]

@@ -20,6 +20,7 @@ from tailora.data.rows import content_key
 from tailora.errors import DataError, RecipeError
 from tailora.evaluation.answering import compare_variants, read_comparison
 from tailora.files import Row, RowFile
+from tailora.model import border
 from tailora.provenance import require_same
 from tailora.recipe import Data, Recipe, parse_recipe
 from tailora.run import RUNS, Run, Stage
@@ -79,10 +80,8 @@ def recipe_of_adapter(
         RecipeError: when nothing names the base, or an override is wrong.
         ModelError: when the adapter cannot be read.
     """
-    from tailora.model.adapters import read_config
-
     _asked(overrides)
-    config = read_config(adapter)
+    config = border.read_config(adapter)
     base = base or config.get("base_model_name_or_path")
     if not base:
         raise RecipeError(f"{adapter} does not say which base model it was trained on; name it with --base.")
@@ -134,10 +133,9 @@ def evaluate_adapter(recipe: Recipe, adapter: Path, root: Path = RUNS, *, fresh:
         ModelError: when the adapter cannot be read or does not fit the base.
         DataError: when the rows cannot be read.
     """
-    from tailora.model.adapters import read_config
     from tailora.model.locate import locate_base
 
-    read_config(adapter)
+    border.read_config(adapter)
     locate_base(recipe.model.base)
     labels = _labels_of(adapter, recipe) if recipe.task == "classify" else None
     return _evaluate(recipe, root, adapter, _Known(None, labels), fresh)
@@ -156,17 +154,17 @@ def _labels_of(adapter: Path, recipe: Recipe) -> Row:
     Raises:
         RecipeError: when there are more or fewer names than the head of the adapter tells apart.
     """
-    from tailora.model import adapters
+    from tailora.model.adapters import count_labels
     from tailora.model.load import load_config
 
-    count = adapters.count_labels(adapter)
-    names = recipe.data.labels or adapters.read_labels(adapter)
+    count = count_labels(adapter)
+    names = recipe.data.labels or border.read_labels(adapter)
     if names is not None and len(names) != count:
         raise RecipeError(
             f"{adapter} tells {count} labels apart, and {len(names)} are named: {', '.join(names)}. List those of the "
             "adapter in its order with data.labels."
         )
-    of_base = None if names else adapters.named_labels(load_config(recipe.model).to_dict().get("id2label"))
+    of_base = None if names else border.named_labels(load_config(recipe.model).to_dict().get("id2label"))
     if of_base is not None and len(of_base) == count:
         names = of_base
     return {"names": names or [str(number) for number in range(count)], "rows": {"train": {}}}

@@ -4,9 +4,12 @@ PEFT computes importance and masks (`RankAllocator`); it does so only when someb
 the penalty to `outputs.loss`, which our losses never are. Both happen here, and what was allocated can be restored.
 """
 
-from typing import Any
+import torch
+from peft import AdaLoraModel
+from torch import Tensor
 
 from tailora.errors import RunError
+from tailora.model.load import Transformer
 from tailora.model.lora import adalora_ranks
 
 # Shares of the steps: at first all ranks stay, at last none is taken away any more (Zhang et al. 2023, section 3.3).
@@ -17,9 +20,7 @@ _FEWEST = 20  # steps; below, the importance of a rank is told from a handful of
 class Ranks:
     """Shares the budget of ranks out among the layers, step by step; without AdaLoRA there is nothing to share."""
 
-    def __init__(self, model: Any, steps: int) -> None:
-        from peft import AdaLoraModel
-
+    def __init__(self, model: Transformer, steps: int) -> None:
         self._model = model
         tuner = getattr(model, "base_model", None)
         self._tuner = tuner if isinstance(tuner, AdaLoraModel) else None
@@ -41,8 +42,6 @@ class Ranks:
 
     def penalise(self) -> None:
         """Add the gradient of γ times the mean of ‖PᵀP − I‖ and ‖QQᵀ − I‖ (equation 4) to that of the loss."""
-        import torch
-
         if self._tuner is None:
             return
         named = list(self._tuner.model.named_parameters())
@@ -68,10 +67,8 @@ class Ranks:
         """Return the rank of each layer by its name."""
         return adalora_ranks(self._model)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Tensor]:
         """Return all that decides how sharing out goes on, as tensors by name."""
-        import torch
-
         if self._tuner is None:
             return {}
         allocator, pattern = self._tuner.rankallocator, self._config.rank_pattern or {}
@@ -81,11 +78,11 @@ class Ranks:
             **{f"kept/{name}": torch.tensor(kept) for name, kept in pattern.items()},
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Tensor]) -> None:
         """Go on from what `state` returned."""
         if self._tuner is None:
             return
-        found: dict[str, dict[str, Any]] = {"importance": {}, "uncertainty": {}, "kept": {}}
+        found: dict[str, dict[str, Tensor]] = {"importance": {}, "uncertainty": {}, "kept": {}}
         for place, tensor in state.items():
             kind, _, name = place.partition("/")
             found[kind][name] = tensor.to(self._model.device)

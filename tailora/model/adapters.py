@@ -4,60 +4,22 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from tailora import files
+from peft import get_peft_model_state_dict
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
 from tailora.errors import ModelError
 from tailora.model import load
-from tailora.model.border import ADAPTER_WEIGHTS, read_adapter_config, read_labelled, read_origin
+from tailora.model.border import ADAPTER_WEIGHTS, read_adapter_config
 from tailora.model.fence import fenced
+from tailora.model.load import Transformer
 from tailora.model.losses import distance, most_apart
 from tailora.model.proofs import logits
 
 _PREFIX = "base_model.model."  # of PEFT's names
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return the configuration of the adapter in `folder`, without importing torch.
-
-    Raises:
-        ModelError: when there is none, or it is of a kind that cannot be compared with its base.
-    """
-    if not files.is_file(folder / "adapter_config.json"):
-        raise ModelError(
-            f"{folder} is no adapter: it has no adapter_config.json. Give the folder that PEFT's `save_pretrained` "
-            "wrote, such as runs/demo/train/adapter."
-        )
-    config = read_adapter_config(folder)
-    if not (folder / ADAPTER_WEIGHTS).is_file():
-        others = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
-        raise ModelError(
-            f"{folder} has no {ADAPTER_WEIGHTS}, and only that format is read, since others can run code; it has: "
-            f"{others}."
-        )
-    task = config.get("task_type") or "CAUSAL_LM"
-    if task not in ("CAUSAL_LM", "SEQ_CLS"):
-        raise ModelError(
-            f"{folder} is an adapter for the task {task}; models that answer have CAUSAL_LM, classifiers SEQ_CLS."
-        )
-    if "num_virtual_tokens" in config:
-        raise ModelError(
-            f"{folder} is prompt tuning ({config.get('peft_type')}), not a change of weights; it cannot be compared."
-        )
-    return config
-
-
-def read_labels(folder: Path) -> list[str] | None:
-    """Return the names of the labels of a classifier's adapter in their order, where a file beside it lists them."""
-    return read_origin(folder).get("labels") or named_labels(read_labelled(folder).get("id2label"))
-
-
-def named_labels(names: Any) -> list[str] | None:
-    """Return the names in an `id2label` in their order; None where they are only numbered, as transformers does."""
-    if not names:
-        return None
-    ordered = [str(names[key]) for key in sorted(names, key=int)]
-    return None if all(name == f"LABEL_{number}" for number, name in enumerate(ordered)) else ordered
 
 
 def count_labels(folder: Path) -> int:
@@ -66,8 +28,6 @@ def count_labels(folder: Path) -> int:
     Raises:
         ModelError: when the adapter brings no head.
     """
-    from safetensors import safe_open
-
     with load.explained(str(folder)), safe_open(folder / ADAPTER_WEIGHTS, "numpy") as file:
         shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  (it is no dict)
     outputs = [shape[0] for name, shape in shapes.items() if ".lora_" not in name and len(shape) == 2]
@@ -83,7 +43,7 @@ def count_labels(folder: Path) -> int:
     return int(min(outputs))  # layers of a head that come before the last are as wide as the model
 
 
-def put_on(base: Any, folder: Path, name: str) -> Any:
+def put_on(base: PreTrainedModel, folder: Path, name: str) -> Transformer:
     """Put what was trained in `folder` on `base`, the model called `name`, as `load_adapter` does.
 
     An adapter may bring weights of the base itself, such as embeddings that were trained too; within
@@ -114,7 +74,7 @@ def put_on(base: Any, folder: Path, name: str) -> Any:
     return model
 
 
-def _loaded(base: Any, folder: Path, name: str) -> Any:
+def _loaded(base: PreTrainedModel, folder: Path, name: str) -> Transformer:
     try:
         return load.load_adapter(base, folder)
     except ModelError as error:
@@ -126,7 +86,7 @@ def _loaded(base: Any, folder: Path, name: str) -> Any:
         ) from error
 
 
-def _weights_behind(base: Any, stored: dict[str, Any], folder: Path, name: str) -> dict[str, Any]:
+def _weights_behind(base: PreTrainedModel, stored: dict[str, Tensor], folder: Path, name: str) -> dict[str, Tensor]:
     """Return copies of the weights of `base` that the adapter brings its own of, by their names in the adapter.
 
     Raises:
@@ -147,7 +107,7 @@ def _weights_behind(base: Any, stored: dict[str, Any], folder: Path, name: str) 
     return found
 
 
-def _switch_weights(model: Any, weights: dict[str, Any], stored: dict[str, Any], folder: Path) -> None:
+def _switch_weights(model: Transformer, weights: dict[str, Tensor], stored: dict[str, Tensor], folder: Path) -> None:
     """Let `model` have the `weights` of its base where the adapter is off, as far as it has others now; in place."""
     now = model.state_dict()
     weights = {key: weight for key, weight in weights.items() if key in now}
@@ -163,7 +123,11 @@ def _switch_weights(model: Any, weights: dict[str, Any], stored: dict[str, Any],
 
 
 @contextlib.contextmanager
-def _as_base(model: Any, switched_off: Callable[[Any], Any], weights: dict[str, Any]) -> Iterator[None]:
+def _as_base(
+    model: Transformer,
+    switched_off: Callable[[Transformer], contextlib.AbstractContextManager[None]],
+    weights: dict[str, Tensor],
+) -> Iterator[None]:
     with switched_off(model), load.weights_of_base(model, weights):
         yield
 
@@ -176,7 +140,7 @@ def _hint(folder: Path) -> str:
     return f"; it has {', '.join(found)}" if found else ""
 
 
-def _require_all(model: Any, stored: dict[str, Any], folder: Path, name: str) -> None:
+def _require_all(model: Transformer, stored: dict[str, Tensor], folder: Path, name: str) -> None:
     """Raise ModelError when a tensor of the adapter has no place in the model or another value there, or one lacks."""
     placed = _placed(model) if stored else {}
     homeless = sorted(stored.keys() - placed.keys() - model.state_dict().keys())
@@ -200,18 +164,16 @@ def _require_all(model: Any, stored: dict[str, Any], folder: Path, name: str) ->
         )
 
 
-def _stored(folder: Path) -> dict[str, Any]:
+def _stored(folder: Path) -> dict[str, Tensor]:
     """Return the tensors of an adapter; none where all weights were trained, and there is none.
 
     Raises:
         ModelError: when one of them holds values that are not finite.
     """
-    from safetensors.torch import load_file
-
     if not (folder / ADAPTER_WEIGHTS).is_file():
         return {}
     with load.explained(str(folder)):
-        tensors: dict[str, Any] = load_file(folder / ADAPTER_WEIGHTS)
+        tensors: dict[str, Tensor] = load_file(folder / ADAPTER_WEIGHTS)
     broken = sorted(name for name, tensor in tensors.items() if not tensor.isfinite().all())
     if broken:
         raise ModelError(
@@ -221,7 +183,7 @@ def _stored(folder: Path) -> dict[str, Any]:
     return tensors
 
 
-def _require_head(base: Any, stored: dict[str, Any], folder: Path, name: str) -> None:
+def _require_head(base: PreTrainedModel, stored: dict[str, Tensor], folder: Path, name: str) -> None:
     """Raise ModelError when a part of a classifier's head comes from neither the base nor the adapter."""
     for part in getattr(base, "tailora_untrained", []) if stored else []:
         if not any(key.startswith(f"{_PREFIX}{part}.") for key in stored):
@@ -231,8 +193,6 @@ def _require_head(base: Any, stored: dict[str, Any], folder: Path, name: str) ->
             )
 
 
-def _placed(model: Any) -> dict[str, Any]:
-    from peft import get_peft_model_state_dict
-
-    found: dict[str, Any] = get_peft_model_state_dict(model, save_embedding_layers=False)
+def _placed(model: Transformer) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = get_peft_model_state_dict(model, save_embedding_layers=False)
     return found

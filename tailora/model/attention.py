@@ -3,7 +3,12 @@
 import contextlib
 import itertools
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
+from transformers import AttentionInterface, PreTrainedModel
 
 from tailora.model.packing import Branch, Packing
 
@@ -26,10 +31,8 @@ class _Rule(NamedTuple):
 
 
 @contextlib.contextmanager
-def packed_attention(backbone: Any) -> Iterator[None]:
+def packed_attention(backbone: PreTrainedModel) -> Iterator[None]:
     """Within the block, `backbone` attends by rows as its `Packing` arguments say; its own attention returns after."""
-    from transformers import AttentionInterface
-
     AttentionInterface.register(_NAME, _attend)
     config, before = backbone.config, backbone.config._attn_implementation
     config._attn_implementation = _NAME
@@ -40,21 +43,21 @@ def packed_attention(backbone: Any) -> Iterator[None]:
 
 
 def _attend(  # noqa: PLR0913  (the shape of transformers' attention functions)
-    module: Any,
-    query: Any,
-    key: Any,
-    value: Any,
-    attention_mask: Any,
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
     *,
     dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
-    cu_seq_lens_q: Any = None,
+    cu_seq_lens_q: Tensor | None = None,
     max_length_q: int = 0,
     branches: list[Branch] | None = None,
-    **others: Any,
-) -> tuple[Any, None]:
+    **others: object,
+) -> tuple[Tensor, None]:
     """Attend within each row; query, key, value are [1, heads, tokens, width], the output [1, tokens, heads, width].
 
     Raises:
@@ -68,27 +71,25 @@ def _attend(  # noqa: PLR0913  (the shape of transformers' attention functions)
     return body(rule, query[0], key[0], value[0], Packing(cu_seq_lens_q, max_length_q, branches))[None], None
 
 
-def _attend_on_gpu(rule: _Rule, query: Any, key: Any, value: Any, packing: Packing) -> Any:
-    from torch.nn.attention.varlen import varlen_attn
-
+def _attend_on_gpu(rule: _Rule, query: Tensor, key: Tensor, value: Tensor, packing: Packing) -> Tensor:
     if rule.cap is not None or rule.dropout:
         raise NotImplementedError("its attention has a soft cap or dropout")
     if packing.branches is not None:
         raise NotImplementedError("its rows share beginnings")
     if query.element_size() != 2:
         raise NotImplementedError("its weights are not in half precision")
-    return varlen_attn(
-        *(tensor.transpose(0, 1) for tensor in (query, key, value)),
+    attended = varlen_attn(
+        query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1),
         packing.bounds, packing.bounds, packing.longest, packing.longest,
         scale=rule.scale,
         window_size=(-1 if rule.window is None else rule.window - 1, 0),
         enable_gqa=len(query) != len(key),
     )  # fmt: skip
+    assert isinstance(attended, Tensor)  # no pair, since nothing else is asked for
+    return attended
 
 
-def _attend_by_row(rule: _Rule, query: Any, key: Any, value: Any, packing: Packing) -> Any:
-    import torch
-
+def _attend_by_row(rule: _Rule, query: Tensor, key: Tensor, value: Tensor, packing: Packing) -> Tensor:
     bounds = packing.bounds.tolist()
     lengths = [stop - start for start, stop in itertools.pairwise(bounds)]
     mask = _mask(rule, min(packing.longest, _LONG), query)
@@ -96,9 +97,7 @@ def _attend_by_row(rule: _Rule, query: Any, key: Any, value: Any, packing: Packi
     return torch.cat([_attend_in_row(rule, q, k, v, mask) for q, k, v in rows])
 
 
-def _attend_by_branch(rule: _Rule, query: Any, key: Any, value: Any, packing: Packing) -> Any:
-    import torch
-
+def _attend_by_branch(rule: _Rule, query: Tensor, key: Tensor, value: Tensor, packing: Packing) -> Tensor:
     mask, parts = _mask(rule, min(packing.longest, _LONG), query), []
     for own, whole, length in packing.branches or ():
         # A long row asks again for what it goes on from: causal kernels want as many queries as keys.
@@ -107,13 +106,11 @@ def _attend_by_branch(rule: _Rule, query: Any, key: Any, value: Any, packing: Pa
     return torch.cat(parts)
 
 
-def _attend_in_row(rule: _Rule, query: Any, key: Any, value: Any, mask: Any) -> Any:
+def _attend_in_row(rule: _Rule, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     """Return [tokens, heads, width] for the last tokens of a row; heads that share keys are multiplied as one matrix.
 
     `mask` is that of the longest row up to `_LONG` tokens; a longer row is asked for from its first token.
     """
-    import torch
-
     (heads, asked, width), length = query.shape, key.shape[1]
     if length > _LONG and rule.cap is None:
         return _attend_in_long_row(rule, query, key, value)
@@ -129,9 +126,7 @@ def _attend_in_row(rule: _Rule, query: Any, key: Any, value: Any, mask: Any) -> 
     return torch.bmm(weights, value).view(heads, asked, width).transpose(0, 1)
 
 
-def _attend_in_long_row(rule: _Rule, query: Any, key: Any, value: Any) -> Any:
-    import torch
-
+def _attend_in_long_row(rule: _Rule, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     mask = None if rule.window is None else _mask(rule, query.shape[1], query)
     row = torch.nn.functional.scaled_dot_product_attention(
         query[None], key[None], value[None],
@@ -141,10 +136,8 @@ def _attend_in_long_row(rule: _Rule, query: Any, key: Any, value: Any) -> Any:
     return row[0].transpose(0, 1)
 
 
-def _mask(rule: _Rule, length: int, like: Any) -> Any:
+def _mask(rule: _Rule, length: int, like: Tensor) -> Tensor:
     """Return what is added to the scores: 0 where a token may look, −∞ where not."""
-    import torch
-
     distance = torch.arange(length, device=like.device)
     distance = distance[:, None] - distance
     hidden = distance < 0 if rule.window is None else (distance < 0) | (distance >= rule.window)

@@ -5,16 +5,20 @@ those stands behind a fence.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from tailora import files
 from tailora.errors import ModelError
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 INDEX = "model.safetensors.index.json"
+ORIGIN = "origin.json"
+"""Says in a converted folder what it was made from."""
+
 _MOST_SHOWN = 60  # characters of a value
 _READ = ("*.json", "*.jinja", "*.model", "*.safetensors")  # what libraries open in the folder of a model
 
@@ -144,6 +148,51 @@ class Origin(_Shape):
 
 _RANKED = ("LORA", "ADALORA")
 
+# Objects of JSON are dict[str, Any] here: a shape above says of the keys that it names what they hold, and of no other.
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the configuration of the adapter in `folder`.
+
+    Raises:
+        ModelError: when there is none, or it is of a kind that cannot be compared with its base.
+    """
+    if not files.is_file(folder / "adapter_config.json"):
+        raise ModelError(
+            f"{folder} is no adapter: it has no adapter_config.json. Give the folder that PEFT's `save_pretrained` "
+            "wrote, such as runs/demo/train/adapter."
+        )
+    config = read_adapter_config(folder)
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        others = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
+        raise ModelError(
+            f"{folder} has no {ADAPTER_WEIGHTS}, and only that format is read, since others can run code; it has: "
+            f"{others}."
+        )
+    task = config.get("task_type") or "CAUSAL_LM"
+    if task not in ("CAUSAL_LM", "SEQ_CLS"):
+        raise ModelError(
+            f"{folder} is an adapter for the task {task}; models that answer have CAUSAL_LM, classifiers SEQ_CLS."
+        )
+    if "num_virtual_tokens" in config:
+        raise ModelError(
+            f"{folder} is prompt tuning ({config.get('peft_type')}), not a change of weights; it cannot be compared."
+        )
+    return config
+
+
+def read_labels(folder: Path) -> list[str] | None:
+    """Return the names of the labels of a classifier's adapter in their order, where a file beside it lists them."""
+    return read_origin(folder).get("labels") or named_labels(read_labelled(folder).get("id2label"))
+
+
+def named_labels(names: Mapping[str, str] | Mapping[int, str] | None) -> list[str] | None:
+    """Return the names in an `id2label` in their order; None where they are only numbered, as transformers does."""
+    if not names:
+        return None
+    ordered = [str(name) for _, name in sorted(names.items(), key=lambda pair: int(pair[0]))]
+    return None if all(name == f"LABEL_{number}" for number, name in enumerate(ordered)) else ordered
+
 
 def read_object(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file of someone else's.
@@ -261,6 +310,6 @@ def _checked(path: Path, found: dict[str, Any], shape: type[BaseModel], within: 
     return found
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False, default=repr)
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from torch import Tensor
 
 from tailora import files
 from tailora.errors import RunError
 from tailora.provenance import require_same
 from tailora.run import Stage
 
-Tensors = dict[str, Any]
+Tensors = dict[str, Tensor]
 
 _KEPT = 2
 _NAME = re.compile(r"step-(\d+)(-validated)?")
@@ -34,15 +37,13 @@ class _Record(BaseModel):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A whole checkpoint on disk: the position of the loop, and groups of tensors by name."""
+    """A whole checkpoint on disk: the position of the loop (JSON of the loop's own), and groups of tensors by name."""
 
     folder: Path
     position: dict[str, Any]
 
     def load(self, group: str) -> Tensors:
         """Return one of the groups that `save` was given."""
-        from safetensors.torch import load_file
-
         tensors: Tensors = load_file(self.folder / f"{group}.safetensors")
         return tensors
 
@@ -52,8 +53,6 @@ def save(stage: Stage, name: str, position: dict[str, Any], groups: dict[str, Te
 
     When that fails, the earlier ones are as they were.
     """
-    from safetensors.torch import save as to_bytes
-
     folder = stage.folder / "checkpoints"
     if (folder / name).exists():  # nothing has happened since
         return

@@ -8,18 +8,24 @@ row's result does not depend on the rows beside it.
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from tailora import machine, recipe
 from tailora.errors import ModelError
-from tailora.model.fence import fenced
+from tailora.model.fence import fenced, quiet_transformers
 from tailora.model.load import (
+    Loading,
+    Mismatch,
+    Transformer,
     check_hub,
     count_embeddings,
     explained,
     longest_input,
     mixed_precision,
-    quiet_transformers,
     refuse_broken,
     refuse_incomplete,
     short_rows,
@@ -38,7 +44,7 @@ class Head(NamedTuple):
     untrained: list[str]
 
 
-def load_classifier(settings: recipe.Model, names: Sequence[str], pad_token: int | None, seed: int) -> Any:
+def load_classifier(settings: recipe.Model, names: Sequence[str], pad_token: int | None, seed: int) -> PreTrainedModel:
     """Load the base model with a head for the classes `names`, in float32 and evaluation mode.
 
     What the checkpoint does not bring, the head above all, gets first weights that depend on `seed` only. The head's
@@ -47,9 +53,6 @@ def load_classifier(settings: recipe.Model, names: Sequence[str], pad_token: int
     Raises:
         ModelError: when the base cannot be loaded, or its architecture has no head for labels.
     """
-    import torch
-    from transformers import AutoModelForSequenceClassification
-
     torch.manual_seed(seed)
     with explained(settings.base), quiet_transformers(), _silence("transformers"):
         check_hub(settings.base)
@@ -79,7 +82,7 @@ def load_classifier(settings: recipe.Model, names: Sequence[str], pad_token: int
     return model.to(machine.device()).eval()
 
 
-def _lost(model: Any, loading: dict[str, Any]) -> tuple[set[str], list[Any]]:
+def _lost(model: PreTrainedModel, loading: Loading) -> tuple[set[str], list[Mismatch]]:
     """Return the weights that a checkpoint lacks though no head is made of them, and those that have another shape.
 
     What tokens go through on their way to the last hidden states must be there, and each layer is there as a whole.
@@ -96,10 +99,8 @@ def _lost(model: Any, loading: dict[str, Any]) -> tuple[set[str], list[Any]]:
     return lost, [entry for entry in loading["mismatched_keys"] if entry[0].startswith(prefix)]
 
 
-def _unused(model: Any, names: set[str]) -> set[str]:
+def _unused(model: PreTrainedModel, names: set[str]) -> set[str]:
     """Return which weights of the backbone its last hidden states do not depend on."""
-    import torch
-
     if not names:
         return set()
     states = model.base_model(input_ids=torch.tensor([short_rows(model)[0].tokens])).last_hidden_state
@@ -108,14 +109,14 @@ def _unused(model: Any, names: set[str]) -> set[str]:
     return {name for name, gradient in zip(names, used, strict=True) if gradient is None}
 
 
-def _prefix(model: Any) -> str:
+def _prefix(model: PreTrainedModel) -> str:
     """Return the name of the backbone within `model`; raise ModelError where it has none."""
     if model.base_model is model:
         raise ModelError(f"the head of a {type(model).__name__} cannot be told from its backbone.")
     return str(next(name for name, part in model.named_modules() if part is model.base_model))
 
 
-def _find_head(model: Any, lacking: set[str]) -> Head:
+def _find_head(model: PreTrainedModel, lacking: set[str]) -> Head:
     """Return the modules above the backbone, and those of the backbone that the checkpoint lacks, such as a pooler."""
     backbone, weights = model.base_model, dict(model.named_parameters())
     above = [
@@ -127,7 +128,7 @@ def _find_head(model: Any, lacking: set[str]) -> Head:
     return Head(modules, untrained)
 
 
-def _set_padding(model: Any, pad_token: int | None) -> None:
+def _set_padding(model: PreTrainedModel, pad_token: int | None) -> None:
     """Let `model` know the token that pads, which decoders look for to find the end of a row."""
     known = count_embeddings(model)
     declared = model.config.get_text_config().pad_token_id
@@ -137,15 +138,15 @@ def _set_padding(model: Any, pad_token: int | None) -> None:
         config.use_cache = False
 
 
-def _in_own_type(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def _in_own_type(module: torch.nn.Module, inputs: tuple[object, ...]) -> tuple[object, ...]:
     """Cast what comes into a module of the head to the type of its weights: the backbone may be in bfloat16."""
     weight = next(module.parameters(recurse=False), None)
     if weight is None:
         return inputs
-    return tuple(x.to(weight.dtype) if hasattr(x, "is_floating_point") and x.is_floating_point() else x for x in inputs)
+    return tuple(x.to(weight.dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs)
 
 
-def longest_row(model: Any, tokenizer: Any, settings: recipe.Model) -> int:
+def longest_row(model: Transformer, tokenizer: PreTrainedTokenizerBase, settings: recipe.Model) -> int:
     """Return the most tokens that a row may have: those of `model.max_length` that model and tokenizer allow."""
     limit = min(longest_input(model.config, settings), int(tokenizer.model_max_length))
     for part in model.modules():  # RoBERTa counts positions from behind its padding token, so some are never used
@@ -156,14 +157,15 @@ def longest_row(model: Any, tokenizer: Any, settings: recipe.Model) -> int:
     return limit
 
 
-def class_logits(model: Any, samples: Sequence[Sample]) -> Any:
+def class_logits(model: Transformer, samples: Sequence[Sample]) -> Tensor:
     """Return the logits of each sample's classes in float32: [rows, classes]."""
     tokens, mask = _padded(model, samples)
     with contextlib.nullcontext() if path_of(model).name == "fast" else mixed_precision(model):
-        return model(input_ids=tokens, attention_mask=mask).logits.float()
+        logits: Tensor = model(input_ids=tokens, attention_mask=mask).logits
+        return logits.float()
 
 
-def mean_states(model: Any, samples: Sequence[Sample]) -> Any:
+def mean_states(model: Transformer, samples: Sequence[Sample]) -> Tensor:
     """Return the mean of the backbone's last hidden states over each sample's tokens, in float32: [rows, width].
 
     Of an encoder with a decoder they are those of the encoder.
@@ -172,18 +174,18 @@ def mean_states(model: Any, samples: Sequence[Sample]) -> Any:
     tokens, mask = _padded(model, samples)
     with mixed_precision(model):
         body = base.get_encoder() if base.config.is_encoder_decoder else base.base_model
-        hidden = body(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
+        hidden: Tensor = body(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
     weights = mask[..., None].float()
     return (hidden * weights).sum(1) / weights.sum(1)
 
 
-def _padded(model: Any, samples: Sequence[Sample]) -> tuple[Any, Any]:
+def _padded(model: Transformer, samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
     pad = model.config.get_text_config().pad_token_id
     tokens = pad_right([sample.tokens for sample in samples], pad, model.device)
     return tokens, pad_right([[1] * len(sample.tokens) for sample in samples], 0, model.device)
 
 
-def choose_classifier_path(model: Any, wish: Literal["auto", "fast", "plain"]) -> Path:
+def choose_classifier_path(model: Transformer, wish: Literal["auto", "fast", "plain"]) -> Path:
     """Choose how `model` computes from now on, in place; call it when adapters and types are settled.
 
     The fast path computes each LoRA layer as one node and the backbone in the type of its weights; rows are padded on
@@ -215,17 +217,15 @@ def choose_classifier_path(model: Any, wish: Literal["auto", "fast", "plain"]) -
     return model.tailora_path  # type: ignore[no-any-return]
 
 
-def _obstacle(model: Any, expected: list[Any]) -> str:
+def _obstacle(model: Transformer, expected: list[Tensor]) -> str:
     try:
         return differ(model, distance(_probe(model), expected))
     except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         return str(error).split("\n")[0]
 
 
-def _probe(model: Any, alone: bool = False) -> list[Any]:
+def _probe(model: Transformer, alone: bool = False) -> list[Tensor]:
     """Return logits and gradients of a few short rows, together or each alone."""
-    import torch
-
     training, weights = model.training, list(trainable(model).values())
     samples = short_rows(model)
     model.eval()

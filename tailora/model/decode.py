@@ -5,17 +5,21 @@ ended leaves the batch, so nothing is computed for it. Greedy answers are those 
 prompt alone; so are the rows of a batch independent of each other, but for the rounding of larger matrix products.
 """
 
-import functools
 import inspect
 import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import torch
+from torch import Tensor
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
 from tailora.model.fence import fenced
 from tailora.model.head import reading_in_one_piece
 from tailora.model.lengths import borders
-from tailora.model.load import without_adapter
+from tailora.model.load import Transformer, without_adapter
 
 IsOver = Callable[[list[int]], bool]
 
@@ -56,7 +60,7 @@ def batches_of(lengths: Sequence[int], size: int) -> list[list[int]]:
 
 
 def decode(
-    model: Any,
+    model: Transformer,
     draws: Sequence[Draw],
     limits: Limits,
     *,
@@ -70,8 +74,6 @@ def decode(
     Models whose memory is no cache of keys and values (state spaces, linear attention) answer through transformers'
     `generate`, one prompt at a time.
     """
-    import torch
-
     fitting = [draw for draw in draws if _room(draw, limits) > 0]
     base = without_adapter(model)
     fence = fenced(f"a {type(base).__name__} cannot answer", "Choose another base model")
@@ -85,10 +87,8 @@ def decode(
     return [next(found) if _room(draw, limits) > 0 else Decoded([], ended=False) for draw in draws]
 
 
-def bytes_of_a_token(model: Any) -> int:
+def bytes_of_a_token(model: Transformer) -> int:
     """Return what a token of a row takes of the cache, which holds half as much again; 0 where there is no cache."""
-    import torch
-
     cache = _cache(without_adapter(model))
     if cache is None:
         return 0
@@ -121,7 +121,12 @@ class _Line:
 
 
 def _say(
-    model: Any, lines: Sequence[_Line], temperature: float, end_tokens: set[int], pad_token: int, is_over: IsOver | None
+    model: Transformer,
+    lines: Sequence[_Line],
+    temperature: float,
+    end_tokens: set[int],
+    pad_token: int,
+    is_over: IsOver | None,
 ) -> None:
     """Let `model` say each line to its end; lines that have crossed a border of its lengths are read anew.
 
@@ -140,13 +145,13 @@ def _say(
 class _Batch:
     """Lines on one side of a border, and the cache of those that have not ended."""
 
-    def __init__(self, model: Any, lines: Sequence[_Line], temperature: float, pad_token: int) -> None:
-        import torch
-
+    def __init__(self, model: Transformer, lines: Sequence[_Line], temperature: float, pad_token: int) -> None:
         width = max(map(len, lines))
         padding = [width - len(line) for line in lines]
         base = without_adapter(model)
-        self._model, self._lines, self._cache = model, list(lines), _cache(base)
+        cache = _cache(base)
+        assert cache is not None  # `decode` asks models without one alone
+        self._model, self._lines, self._cache = model, list(lines), cache
         self._temperature = temperature
         self._accepted = inspect.signature(base.forward).parameters.keys()
         tokens = [[pad_token] * gap + line.tokens for gap, line in zip(padding, lines, strict=True)]
@@ -164,29 +169,25 @@ class _Batch:
             if stay:
                 self._advance(chosen, stay)
 
-    def _logits(self) -> Any:
+    def _logits(self) -> Tensor:
         """Return the logits of the next token of each row [rows, vocabulary]."""
         wished = {"position_ids": self._positions, "logits_to_keep": 1}
         known = {name: value for name, value in wished.items() if name in self._accepted}
-        output = self._model(
+        logits: Tensor = self._model(
             input_ids=self._tokens, attention_mask=self._mask, past_key_values=self._cache, use_cache=True, **known
-        )
-        return output.logits[:, -1]
+        ).logits
+        return logits[:, -1]
 
-    def _choose(self, logits: Any) -> list[int]:
-        import torch
-
+    def _choose(self, logits: Tensor) -> list[int]:
         if not self._temperature:
-            return logits.argmax(-1).tolist()  # type: ignore[no-any-return]
+            return logits.argmax(-1).tolist()
         heights = torch.softmax(logits.double() / self._temperature, -1).cumsum(-1)
         numbers = torch.tensor([[line.chance.random()] for line in self._lines], device=logits.device)
         chosen = torch.searchsorted(heights, numbers.double() * heights[:, -1:], right=True)
-        return chosen[:, 0].clamp(max=logits.shape[-1] - 1).tolist()  # type: ignore[no-any-return]
+        return chosen[:, 0].clamp(max=logits.shape[-1] - 1).tolist()
 
     def _advance(self, chosen: list[int], stay: list[int]) -> None:
         """Make `chosen` the tokens that are read next, in the rows that `stay`."""
-        import torch
-
         if len(stay) < len(chosen):
             places = torch.tensor(stay, device=self._tokens.device, dtype=torch.long)
             self._mask, self._positions = self._mask[places], self._positions[places]
@@ -204,11 +205,8 @@ def _chance(draw: Draw, limits: Limits) -> random.Random:
     return random.Random(f"{limits.seed}/{draw.number}/{draw.prompt}")
 
 
-def _cache(base: Any) -> Any:
+def _cache(base: PreTrainedModel) -> DynamicCache | None:
     """Return an empty cache that rows of different lengths may share, or None where the model has no such memory."""
-    from transformers import DynamicCache
-    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
-
     if "past_key_values" not in inspect.signature(base.forward).parameters or getattr(
         base.config, "is_encoder_decoder", False
     ):
@@ -216,49 +214,39 @@ def _cache(base: Any) -> Any:
     cache = DynamicCache(config=base.config)
     if not {type(layer) for layer in cache.layers} <= {DynamicLayer, DynamicSlidingWindowLayer}:
         return None
-    cache.layers = [_roomy_layer()() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    cache.layers = [_Roomy() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 
 
-@functools.cache
-def _roomy_layer() -> Any:
-    import torch
-    from transformers.cache_utils import DynamicLayer
+class _Roomy(DynamicLayer):  # type: ignore[misc]
+    """Keys and values with room for more: transformers' own layer copies all of them for every new token."""
 
-    class Roomy(DynamicLayer):  # type: ignore[misc]
-        """Keys and values with room for more: transformers' own layer copies all of them for every new token."""
+    def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self._rooms = [new.new_empty(*new.shape[:-2], 0, new.shape[-1]) for new in (key_states, value_states)]
+        before = self.get_seq_length()
+        length = before + key_states.shape[-2]
+        if length > self._rooms[0].shape[-2]:
+            self._rooms = [self._larger(room, before, length + length // 2) for room in self._rooms]
+        for room, new in zip(self._rooms, (key_states, value_states), strict=True):
+            room[..., before:length, :] = new
+        self.keys, self.values = (room[..., :length, :] for room in self._rooms)
+        return self.keys, self.values
 
-        def update(self, keys: Any, values: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
-            if not self.is_initialized:
-                self.lazy_initialization(keys, values)
-                self._rooms = [new.new_empty(*new.shape[:-2], 0, new.shape[-1]) for new in (keys, values)]
-            before = self.get_seq_length()
-            length = before + keys.shape[-2]
-            if length > self._rooms[0].shape[-2]:
-                self._rooms = [self._larger(room, before, length + length // 2) for room in self._rooms]
-            for room, new in zip(self._rooms, (keys, values), strict=True):
-                room[..., before:length, :] = new
-            self.keys, self.values = (room[..., :length, :] for room in self._rooms)
-            return self.keys, self.values
+    @staticmethod
+    def _larger(room: Tensor, used: int, length: int) -> Tensor:
+        larger = room.new_empty(*room.shape[:-2], length, room.shape[-1])
+        larger[..., :used, :] = room[..., :used, :]
+        return larger
 
-        @staticmethod
-        def _larger(room: Any, used: int, length: int) -> Any:
-            larger = room.new_empty(*room.shape[:-2], length, room.shape[-1])
-            larger[..., :used, :] = room[..., :used, :]
-            return larger
-
-        def batch_select_indices(self, indices: Any) -> None:
-            length = self.get_seq_length()
-            self._rooms = [torch.index_select(room, 0, indices) for room in self._rooms]
-            self.keys, self.values = (room[..., :length, :] for room in self._rooms)
-
-    return Roomy
+    def batch_select_indices(self, indices: Tensor) -> None:
+        length = self.get_seq_length()
+        self._rooms = [torch.index_select(room, 0, indices) for room in self._rooms]
+        self.keys, self.values = (room[..., :length, :] for room in self._rooms)
 
 
-def _alone(model: Any, draw: Draw, limits: Limits, end_tokens: Sequence[int], pad_token: int) -> Decoded:
-    import torch
-    from transformers import GenerationConfig
-
+def _alone(model: Transformer, draw: Draw, limits: Limits, end_tokens: Sequence[int], pad_token: int) -> Decoded:
     chance: dict[str, Any] = {"do_sample": False}
     if limits.temperature:
         torch.manual_seed(_chance(draw, limits).getrandbits(63))

@@ -4,6 +4,8 @@ Data parallel: each process holds the whole adapter and computes what its rows o
 are summed once a step, so all of them take the same step. Nothing is averaged: losses are divided by the targets of
 the whole step before they are summed, so shares may be of different size. The first process (number 0) alone reads
 and writes files.
+
+How many were started is checked before anything is loaded, so torch is imported where processes speak to each other.
 """
 
 import contextlib
@@ -11,12 +13,17 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from tailora import machine, recipe
 from tailora.errors import RunError
 from tailora.text.batching import even_parts
 from tailora.text.chat import Sample
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from torch import Tensor
+    from torch.nn import Module
 
 # The first process may prepare for long while the others wait for it. One that is silent for longer has died.
 _PATIENCE = timedelta(hours=1)
@@ -38,6 +45,8 @@ _NOT_OURS = {
     "ACCELERATE_MIXED_PRECISION": ("no", "mixed precision; model.dtype decides that here"),
     "ACCELERATE_DYNAMO_BACKEND": ("no", "a compiler"),
 }
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -79,9 +88,9 @@ class Devices:
 
         tensor = torch.tensor(numbers, dtype=torch.float64, device=machine.device())
         group.all_reduce(tensor, getattr(group.ReduceOp, how))
-        return tensor.tolist()  # type: ignore[no-any-return]
+        return tensor.tolist()
 
-    def add_gradients(self, weights: Sequence[Any]) -> None:
+    def add_gradients(self, weights: Sequence["Tensor"]) -> None:
         """Replace the gradient of each weight by its sum over all processes; one that has none adds nothing."""
         import torch
         import torch.distributed as group
@@ -96,13 +105,13 @@ class Devices:
             for weight, part in zip(alike, flat.split([weight.numel() for weight in alike]), strict=True):
                 weight.grad = part.view_as(weight)
 
-    def tell(self, thing: Any) -> Any:
+    def tell(self, thing: T) -> T:
         """Return what the first process gives, in all of them; the others give anything."""
         import torch.distributed as group
 
         if self.count == 1:
             return thing
-        box = [thing if self.first else None]
+        box = [thing]
         group.broadcast_object_list(box, src=0)
         return box[0]
 
@@ -189,7 +198,7 @@ def dismiss() -> None:
             here.tell(None)
 
 
-def shard(model: Any, here: Devices) -> None:
+def shard(model: "PeftModel", here: Devices) -> None:
     """Split the frozen weights of each layer of `model` over all processes (FSDP2), in place.
 
     They are put together layer by layer while a pass needs them. Adapters, embeddings and the output head stay whole
@@ -212,13 +221,13 @@ def shard(model: Any, here: Devices) -> None:
     fully_shard(base.base_model, mesh=mesh, ignored_params=trained | outside)
 
 
-def weights_here(model: Any) -> int:
+def weights_here(model: "Module") -> int:
     """Return the number of weights that this process holds."""
     locals_ = (weight.to_local() if hasattr(weight, "to_local") else weight for weight in model.parameters())
     return sum(weight.numel() for weight in locals_)
 
 
-def is_sharded(model: Any) -> bool:
+def is_sharded(model: "Module") -> bool:
     """Say whether passes through `model` are made by all processes in step."""
     from torch.distributed.fsdp import FSDPModule
 

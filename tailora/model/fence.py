@@ -1,7 +1,11 @@
 """One fence around what libraries raise while they load, adapt, probe or decode a user's model."""
 
 import contextlib
+import warnings
 from collections.abc import Iterator
+
+import torch
+from transformers.utils import logging
 
 from tailora import files
 from tailora.errors import ModelError, TailoraError
@@ -34,6 +38,19 @@ def first_line(error: BaseException) -> str:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Say whether memory was lacking: on a processor, under limits such as `ulimit -v`, that error has no class."""
-    import torch
-
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence what transformers and PEFT say of themselves: bars, and warnings that hold what files of others say."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        try:
+            yield
+        finally:
+            logging.enable_progress_bar()
+            logging.set_verbosity(before)

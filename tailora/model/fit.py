@@ -9,9 +9,14 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn import Module, Parameter
+from torch.optim import Optimizer
 
 from tailora import machine, recipe
 from tailora.errors import RunError, Stopped
@@ -19,11 +24,12 @@ from tailora.model import checkpoint
 from tailora.model.adalora import Ranks
 from tailora.model.devices import Devices, is_sharded
 from tailora.model.fence import is_out_of_memory
-from tailora.model.forecast import Forecast, Held, Memory, Pace, needed
+from tailora.model.forecast import Forecast, Held, Memory, Pace, count_tokens, needed
+from tailora.model.load import Transformer
 from tailora.model.lora import rate_groups
-from tailora.model.losses import micro_batches
+from tailora.model.losses import Loss, LossSum, micro_batches
 from tailora.model.schedule import rate
-from tailora.model.trial import approach, count_tokens, kernel_bytes, refuse
+from tailora.model.trial import approach, kernel_bytes, refuse
 from tailora.run import Stage, progress, stop_requests
 from tailora.text.batching import epoch_batches
 from tailora.text.chat import Sample
@@ -35,14 +41,6 @@ _TRIAL_SECONDS = 3.0  # in which steps are timed before the start
 T = TypeVar("T")
 
 
-class LossSum(NamedTuple):
-    """Summed loss in nats (a scalar tensor that carries gradients) and the number of target tokens."""
-
-    nats: Any
-    targets: int
-
-
-Loss = Callable[[Any, list[Sample]], LossSum]
 Passes = Iterator[tuple[list[Sample], bool]]
 
 
@@ -92,7 +90,7 @@ class Position:
 
 
 def fit(  # noqa: PLR0913  (what a training needs, and what its user is told by)
-    model: Any,
+    model: Transformer,
     train: Sequence[Sample],
     val: Sequence[Sample],
     loss: Loss,
@@ -135,7 +133,7 @@ def fit(  # noqa: PLR0913  (what a training needs, and what its user is told by)
 
 
 def foretell(
-    model: Any, train: Sequence[Sample], val: Sequence[Sample], loss: Loss, settings: recipe.Train, stage: Stage
+    model: Transformer, train: Sequence[Sample], val: Sequence[Sample], loss: Loss, settings: recipe.Train, stage: Stage
 ) -> Forecast:
     """Say what `fit` would need, from the same trial; leaves the weights as they are.
 
@@ -148,7 +146,7 @@ def foretell(
 class _Training:
     """The parts of a training: what is given, what changes with each step, and how that is saved and restored."""
 
-    def __init__(self, model: Any, loss: Loss, settings: recipe.Train, stage: Stage, rows: int) -> None:
+    def __init__(self, model: Transformer, loss: Loss, settings: recipe.Train, stage: Stage, rows: int) -> None:
         self.model, self.loss, self.settings, self.stage = model, loss, settings, stage
         self.lr = float(settings.lr)  # "auto" has become a number before
         self.steps = settings.epochs * math.ceil(rows / settings.batch_size)
@@ -267,8 +265,6 @@ class _Training:
 
         A step whose loss or gradient is not finite is skipped, counted, logged and said.
         """
-        import torch
-
         here = self.position
         self.model.train()
         nats, targets = self._accumulate(samples)
@@ -292,7 +288,7 @@ class _Training:
         speed = here.tokens / here.seconds
         return f"loss {nats / targets:.3f}  {speed:,.0f} tokens/s  {machine.held_memory_bytes() / 2**30:.1f} GiB"
 
-    def _in_plan(self, model: Any, samples: list[Sample]) -> LossSum:
+    def _in_plan(self, model: Transformer, samples: list[Sample]) -> LossSum:
         """Return the loss of a pass, which begins with no more memory than the whole trial has held.
 
         What was freed is kept for the next pass, but lies in pieces that rows of other lengths do not fit into: without
@@ -387,8 +383,8 @@ class _Training:
         checkpoint.save(self.stage, self.position.name, asdict(self.position), groups)
         self.saved = time.monotonic()
 
-    def _restore(self, position: dict[str, Any], saved: dict[str, checkpoint.Tensors]) -> None:
-        self.position = here = Position(**position)
+    def _restore(self, position: Position, saved: dict[str, checkpoint.Tensors]) -> None:
+        self.position = here = position
         if self.devices.first:
             self.stage.cut_log(here.log_bytes)
         fill(self.weights, saved["weights"])
@@ -406,13 +402,13 @@ class _Training:
         self.devices.wait()  # a launcher that sees one of them end ends the others
         raise Stopped(f"interrupted and saved at step {self.position.step}. Run the same command to resume.", number)
 
-    def _optimizer_state(self) -> dict[str, Any]:
+    def _optimizer_state(self) -> checkpoint.Tensors:
         states = zip(self.weights, self.weights.values(), strict=True)
         return {f"{key}/{name}": value for name, w in states for key, value in self.optimizer.state.get(w, {}).items()}
 
-    def _fill_optimizer(self, tensors: dict[str, Any]) -> None:
+    def _fill_optimizer(self, tensors: checkpoint.Tensors) -> None:
         numbers = {name: number for number, name in enumerate(self.weights)}
-        state: dict[int, dict[str, Any]] = {}
+        state: dict[int, checkpoint.Tensors] = {}
         for place, tensor in tensors.items():
             key, _, name = place.partition("/")
             state.setdefault(numbers[name], {})[key] = tensor
@@ -424,7 +420,6 @@ class _Training:
 
         Returns the summed nats and the number of targets.
         """
-        import torch
 
         def work(tokens: int) -> float:
             torch.manual_seed(self._dropout_seed())
@@ -440,7 +435,7 @@ class _Training:
         return random.Random(f"{self.settings.seed}/{self.position.step}/{self.devices.number}").getrandbits(63)
 
     def _validation_loss(self, samples: Sequence[Sample]) -> float:
-        def work(tokens: int) -> LossSum:
+        def work(tokens: int) -> tuple[float, int]:
             return _loss_sum(_passes(self.model, samples, tokens, self.devices), self.model, self._in_plan, self.stop)
 
         nats, targets = self.devices.add(*self._within_memory(samples, work))
@@ -449,8 +444,6 @@ class _Training:
 
     def _within_memory(self, samples: Sequence[Sample], work: Callable[[int], T]) -> T:
         """Do `work` with `train.micro_batch_tokens`, halved as often as memory runs out; the batch stays whole."""
-        import torch
-
         while True:
             done = None
             try:
@@ -485,10 +478,8 @@ class _Training:
         )
 
 
-def optimised(model: Any, settings: recipe.Train) -> tuple[dict[str, Any], Any]:
+def optimised(model: Module, settings: recipe.Train) -> tuple[dict[str, Parameter], Optimizer]:
     """Return the trained weights of `model` by name, and AdamW over them; its rate is what `set_rate` sets."""
-    import torch
-
     groups = rate_groups(model)
     optimizer = torch.optim.AdamW(
         [{"params": list(group.values()), "factor": factor} for factor, group in groups],
@@ -497,14 +488,14 @@ def optimised(model: Any, settings: recipe.Train) -> tuple[dict[str, Any], Any]:
     return {name: weight for _, group in groups for name, weight in group.items()}, optimizer
 
 
-def set_rate(optimizer: Any, rate: float) -> None:
+def set_rate(optimizer: Optimizer, rate: float) -> None:
     """Let the next step of `optimizer` have this learning rate, times the factor of each group."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["factor"]
 
 
 def accumulate(
-    model: Any, samples: Sequence[Sample], loss: Loss, micro_batch_tokens: int, devices: Devices | None = None
+    model: Transformer, samples: Sequence[Sample], loss: Loss, micro_batch_tokens: int, devices: Devices | None = None
 ) -> tuple[float, int]:
     """Add to the gradient of the mean loss per target token over `samples` what the part of this process adds.
 
@@ -519,16 +510,14 @@ def accumulate(
     return total, targets
 
 
-def validate(model: Any, samples: Sequence[Sample], loss: Loss, micro_batch_tokens: int) -> float:
+def validate(model: Transformer, samples: Sequence[Sample], loss: Loss, micro_batch_tokens: int) -> float:
     """Return the loss over all `samples` in nats per target token."""
     nats, targets = _loss_sum(_passes(model, samples, micro_batch_tokens, Devices()), model, loss, lambda: None)
-    return float(nats / targets)
+    return nats / targets
 
 
-def _loss_sum(passes: Passes, model: Any, loss: Loss, stop: Callable[[], int | None]) -> LossSum:
+def _loss_sum(passes: Passes, model: Transformer, loss: Loss, stop: Callable[[], int | None]) -> tuple[float, int]:
     """Return the loss of `passes`, left early when `stop` returns a signal."""
-    import torch
-
     model.eval()
     in_step = is_sharded(model)
     nats, targets = 0.0, 0
@@ -540,10 +529,10 @@ def _loss_sum(passes: Passes, model: Any, loss: Loss, stop: Callable[[], int | N
             part = loss(model, batch)
             if not idle:
                 nats, targets = nats + part.nats.item(), targets + part.targets
-    return LossSum(nats, targets)
+    return nats, targets
 
 
-def _passes(model: Any, samples: Sequence[Sample], micro_batch_tokens: int, devices: Devices) -> Passes:
+def _passes(model: Transformer, samples: Sequence[Sample], micro_batch_tokens: int, devices: Devices) -> Passes:
     """Yield the micro-batches of this process, and whether they are idle and must not count.
 
     Processes that share layers have to pass through them equally often: who has done its part passes a row idly.
@@ -555,11 +544,11 @@ def _passes(model: Any, samples: Sequence[Sample], micro_batch_tokens: int, devi
         yield batch or idle, batch is None
 
 
-def _load(found: checkpoint.Checkpoint | None) -> tuple[dict[str, Any], dict[str, checkpoint.Tensors]] | None:
+def _load(found: checkpoint.Checkpoint | None) -> tuple[Position, dict[str, checkpoint.Tensors]] | None:
     """Return the position and the tensors of a checkpoint."""
     if found is None:
         return None
-    return found.position, {group: found.load(group) for group in ("weights", "best", "optimizer", "ranks")}
+    return Position(**found.position), {group: found.load(group) for group in ("weights", "best", "optimizer", "ranks")}
 
 
 def _memory_limit(settings: recipe.Train) -> int | None:
@@ -573,12 +562,12 @@ def _longest(samples: Sequence[Sample], count: int) -> list[Sample]:
     return sorted(samples, key=lambda sample: -len(sample.tokens))[:count]
 
 
-def copied(weights: dict[str, Any]) -> dict[str, Any]:
+def copied(weights: Mapping[str, Tensor]) -> checkpoint.Tensors:
     """Return a copy of each weight, without gradients."""
     return {name: weight.detach().clone() for name, weight in weights.items()}
 
 
-def fill(weights: dict[str, Any], saved: dict[str, Any]) -> None:
+def fill(weights: Mapping[str, Tensor], saved: checkpoint.Tensors) -> None:
     """Give each weight the values of its copy, in place."""
     for name, weight in weights.items():
         weight.data.copy_(saved[name])

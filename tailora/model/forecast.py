@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tailora.text.chat import Sample
+
 _GROWTH = 0.25
 
 
@@ -65,6 +67,11 @@ class Held(NamedTuple):
 
     tokens: int
     peak_bytes: int
+
+
+def count_tokens(samples: Sequence[Sample]) -> int:
+    """Return the tokens of all samples together."""
+    return sum(len(sample.tokens) for sample in samples)
 
 
 def expected_bytes(tokens: int, measured: Sequence[Held]) -> int:

@@ -7,22 +7,25 @@ here, or known to say nothing about what the model computes, or the file is refu
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+import gguf
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedConfig, PreTrainedTokenizerFast
+from transformers.integrations.gguf import convert_gguf_tokenizer, get_gguf_tokenizer
+from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
+from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor, get_gguf_hf_weights_map
 
 from tailora import files
 from tailora.errors import ModelError
-from tailora.model.fence import fenced
+from tailora.model.border import ORIGIN
+from tailora.model.fence import fenced, quiet_transformers
 from tailora.run import progress
 
-if TYPE_CHECKING:
-    import gguf
-    import numpy as np
-    import torch
-
-ORIGIN = "origin.json"
-"""Says in a converted folder what it was made from."""
-
-MAGIC = b"GGUF"
 _INSTEAD = "Use the model's folder in the format of transformers."
 
 # GGUF's name of an architecture → transformers' model type and class. Mistral, SmolLM2 and others are "llama" there.
@@ -63,14 +66,18 @@ _SINGLE_DIGITS = {"smollm", "starcoder", "refact", "command-r", "codeshell"}
 _WHOLE_WORDS = {"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "tekken"}
 _AS_GPT2 = {"gpt-2", "mpt", "olmo", "jais", "phi-2"}
 
+T = TypeVar("T")
+Numbers = NDArray[np.generic]
+
 
 class _File(NamedTuple):
     """What a GGUF file says of itself; its tensors are read when they are needed."""
 
     path: Path
     values: dict[str, Any]
-    """Its metadata by key; of a long list the length alone."""
-    tensors: dict[str, "gguf.ReaderTensor"]
+    """Its metadata by key: texts, numbers, flags or lists of them; of a long list the length alone. What they
+    become is JSON, such as `config.json`."""
+    tensors: dict[str, gguf.ReaderTensor]
 
     @property
     def architecture(self) -> str:
@@ -81,22 +88,12 @@ class _File(NamedTuple):
         """Return the value of `<architecture>.<key>`."""
         return self.values.get(f"{self.architecture}.{key}", default)
 
-    def tensor(self, name: str) -> "np.ndarray[Any, Any]":
+    def tensor(self, name: str) -> Numbers:
         """Return the values of a tensor, as float32 where it is held in blocks."""
-        import gguf
-
         held = self.tensors[name]
         is_plain = held.tensor_type in (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16)
-        values: np.ndarray[Any, Any] = held.data if is_plain else gguf.dequantize(held.data, held.tensor_type)
+        values: Numbers = held.data if is_plain else gguf.dequantize(held.data, held.tensor_type)
         return values
-
-
-def is_gguf(path: Path) -> bool:
-    """Say whether `path` is a GGUF file, by its first bytes: Ollama's files have no ending."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(len(MAGIC)) == MAGIC
 
 
 def convert(path: Path, folder: Path) -> None:
@@ -107,10 +104,6 @@ def convert(path: Path, folder: Path) -> None:
     Raises:
         ModelError: when the file is damaged, or says something of the model that is not understood here.
     """
-    from transformers import AutoConfig, GenerationConfig
-
-    from tailora.model.load import quiet_transformers
-
     whole = f"Check that it was downloaded whole. Or: {_INSTEAD}"
     with fenced(f"{path}: this GGUF file cannot be read", whole), quiet_transformers():
         file = _open(path)
@@ -126,8 +119,6 @@ def convert(path: Path, folder: Path) -> None:
 
 
 def _open(path: Path) -> _File:
-    import gguf
-
     reader = gguf.GGUFReader(path)
     values = {}
     for key, field in reader.fields.items():
@@ -136,10 +127,8 @@ def _open(path: Path) -> _File:
     return _File(path, values, {tensor.name: tensor for tensor in reader.tensors})
 
 
-def _short(value: Any) -> Any:
+def _short(value: T) -> T | float:
     """Return a number that was stored in float32 as it was written: 1e-05, not 9.999999747378752e-06."""
-    import numpy as np
-
     return float(str(np.float32(value))) if isinstance(value, float) else value
 
 
@@ -251,8 +240,6 @@ def _llama3(file: _File, base: float, rotated: int) -> dict[str, Any]:
     The file holds factors by which frequencies are divided; transformers computes them from four numbers, of which
     Llama 3.1 to 3.3 differ in the first alone.
     """
-    import numpy as np
-
     stored = file.tensor("rope_freqs.weight")
     factor, low, high, original = float(stored.max()), 1.0, 4.0, 8192
     wavelengths = 2 * np.pi * base ** (np.arange(0, rotated, 2) / rotated)
@@ -273,13 +260,8 @@ def _llama3(file: _File, base: float, rotated: int) -> dict[str, Any]:
     }
 
 
-def _tokenizer(file: _File, config: Any) -> Any:
+def _tokenizer(file: _File, config: PreTrainedConfig) -> PreTrainedTokenizerFast:
     """Return the tokenizer of `file`, split and begun as the file says."""
-    from tokenizers import pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-    from transformers.integrations.gguf import convert_gguf_tokenizer, get_gguf_tokenizer
-    from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
-
     architecture, parts, settings = get_gguf_tokenizer(str(file.path))
     kind, split = parts.get("tokenizer_type"), parts.get("pre_tokenizer_type", "default")
     known = {*GGUF_PRE_TOKENIZER_SPLITS, *_SINGLE_DIGITS, *_AS_GPT2}
@@ -313,13 +295,11 @@ def _tokenizer(file: _File, config: Any) -> Any:
     )
 
 
-def _begin_with_a_space(backend: Any, *, adds: bool) -> None:
+def _begin_with_a_space(backend: Tokenizer, *, adds: bool) -> None:
     """Let a SentencePiece tokenizer put a space before every text, or not, as the file says; transformers always does.
 
     It is put there also where the text begins with one, as in SentencePiece and llama.cpp.
     """
-    from tokenizers import decoders, normalizers
-
     escape = normalizers.Replace(" ", "▁")
     backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), escape]) if adds else escape
     backend.pre_tokenizer = None
@@ -333,13 +313,8 @@ def _end_tokens(file: _File) -> list[int]:
     return list(dict.fromkeys(file.values[key] for key in keys if key in file.values))
 
 
-def _write_weights(file: _File, config: Any, folder: Path) -> None:
+def _write_weights(file: _File, config: PreTrainedConfig, folder: Path) -> None:
     """Write all weights as safetensors; raise ModelError when file and model do not hold the same ones."""
-    import torch
-    from safetensors.torch import save_file
-    from transformers import AutoModelForCausalLM
-    from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor, get_gguf_hf_weights_map
-
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     shapes = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
@@ -369,24 +344,18 @@ def _write_weights(file: _File, config: Any, folder: Path) -> None:
     )
 
 
-def _largest(weights: dict[str, "torch.Tensor"]) -> str:
+def _largest(weights: dict[str, torch.Tensor]) -> str:
     return max(weights, key=lambda name: weights[name].numel())
 
 
-def _as_stored(values: "np.ndarray[Any, Any]", kind: "gguf.GGMLQuantizationType") -> "torch.Tensor":
+def _as_stored(values: Numbers, kind: gguf.GGMLQuantizationType) -> torch.Tensor:
     """Return `values` in the type that the file holds them in; bfloat16 where those were blocks."""
-    import gguf
-    import numpy as np
-    import torch
-
     kinds = {gguf.GGMLQuantizationType.F32: torch.float32, gguf.GGMLQuantizationType.F16: torch.float16}
     return torch.from_numpy(np.array(values, order="C")).to(kinds.get(kind, torch.bfloat16))
 
 
 def _dequantized_from(file: _File) -> str | None:
     """Return the name of the file's quantization, such as "Q4_K_M"; None where no weight is held in blocks."""
-    import gguf
-
     plain = {gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16, gguf.GGMLQuantizationType.BF16}
     blocks = [tensor.tensor_type.name for tensor in file.tensors.values() if tensor.tensor_type not in plain]
     if not blocks:

@@ -2,9 +2,13 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from tailora.model.autograd import differentiable
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from tailora.model.autograd import Kept, differentiable
 
 # Positions whose logits exist at a time: on a processor those of most vocabularies then stay in its last cache.
 _CHUNK = {"cpu": 128, "cuda": 4096}
@@ -14,13 +18,13 @@ _MOST_LOGITS = 2**28  # that exist at a time, a GiB in float32: the chunks of a 
 class Head(NamedTuple):
     """What turns hidden states into logits: cap·tanh((h·Wᵀ + bias) / cap), without the tanh where `cap` is None."""
 
-    weight: Any
-    bias: Any
+    weight: Tensor
+    bias: Tensor | None
     cap: float | None
 
 
 @contextlib.contextmanager
-def reading_in_one_piece(base: Any) -> Iterator[None]:
+def reading_in_one_piece(base: PreTrainedModel) -> Iterator[None]:
     """Within the block, the output head of `base` is handed hidden states that lie in one piece.
 
     The last state of each row is a slice with gaps, which torch.matmul does not fold into one product: it takes one for
@@ -37,7 +41,7 @@ def reading_in_one_piece(base: Any) -> Iterator[None]:
         hook.remove()
 
 
-def token_losses(head: Head, hidden: Any, targets: Any) -> Any:
+def token_losses(head: Head, hidden: Tensor, targets: Tensor) -> Tensor:
     """Return −ln p of each target token (float32, nats) given its hidden state [targets, width]; the head is frozen.
 
     The gradient is computed on the way there, chunk by chunk, so each logit is computed once and forgotten.
@@ -45,9 +49,7 @@ def token_losses(head: Head, hidden: Any, targets: Any) -> Any:
     return differentiable(_forward, _backward)(head, hidden, targets)
 
 
-def _forward(head: Head, hidden: Any, targets: Any) -> tuple[Any, tuple[Any, ...]]:
-    import torch
-
+def _forward(head: Head, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Kept]:
     chunk = _Chunk(head, hidden)
     nats = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
     unit = torch.empty_like(hidden) if hidden.requires_grad else None
@@ -62,10 +64,8 @@ def _forward(head: Head, hidden: Any, targets: Any) -> tuple[Any, tuple[Any, ...
     return nats, () if unit is None else (unit,)
 
 
-def read_tokens(head: Head, hidden: Any, targets: Any) -> tuple[Any, Any]:
+def read_tokens(head: Head, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Return −ln p of each target token (float32, nats) and whether it was the likeliest one, without gradients."""
-    import torch
-
     chunk = _Chunk(head, hidden)
     nats = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
     right = torch.empty(len(targets), dtype=torch.bool, device=hidden.device)
@@ -84,9 +84,7 @@ class _Chunk:
     by page, and what lies between leaves holes that the next does not fit into.
     """
 
-    def __init__(self, head: Head, hidden: Any) -> None:
-        import torch
-
+    def __init__(self, head: Head, hidden: Tensor) -> None:
         vocabulary = len(head.weight)
         most = min(_CHUNK.get(hidden.device.type, 1024), _MOST_LOGITS // vocabulary, len(hidden))
         self._head, self._size = head, max(1, most)
@@ -100,10 +98,8 @@ class _Chunk:
         """Yield what is done at a time of `count` positions."""
         return (slice(start, start + self._size) for start in range(0, count, self._size))
 
-    def logits(self, hidden: Any) -> Any:
+    def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits [positions, vocabulary], in float32 where they are capped."""
-        import torch
-
         weight, bias, cap = self._head
         logits = self._logits[: len(hidden)]
         if bias is None:
@@ -117,28 +113,24 @@ class _Chunk:
             self._bent[: len(bent)] = bent
         return bent.mul_(cap)
 
-    def log_softmax(self, logits: Any) -> Any:
+    def log_softmax(self, logits: Tensor) -> Tensor:
         """Return ln p in float32, in the place of what `logits` has returned."""
-        import torch
-
         if logits.device.type == "cpu":  # elsewhere the kernel converts on its way
             logits = self._into_exact(logits)
         return torch.log_softmax(logits, -1, dtype=torch.float32, out=self._exact[: len(logits)])
 
-    def slope(self, gradient: Any) -> Any:
+    def slope(self, gradient: Tensor) -> Tensor:
         """Return the gradient of what the head has multiplied, in its type, from that of the logits, which is lost."""
-        import torch
-
         if self._bent is not None:
             bent = self._bent[: len(gradient)]
             gradient.mul_(torch.mul(bent, bent, out=bent).neg_().add_(1))
         return gradient if self._exact is self._logits else self._logits[: len(gradient)].copy_(gradient)
 
-    def _into_exact(self, logits: Any) -> Any:
+    def _into_exact(self, logits: Tensor) -> Tensor:
         exact = self._exact[: len(logits)]
         return exact if exact.data_ptr() == logits.data_ptr() else exact.copy_(logits)
 
 
-def _backward(head: Head, kept: tuple[Any, ...], gradient: Any, needed: tuple[bool, ...]) -> tuple[Any, None]:
+def _backward(head: Head, kept: Kept, gradient: Tensor, needed: tuple[bool, ...]) -> tuple[Tensor, None]:
     (unit,) = kept
     return unit * gradient[:, None].to(unit.dtype), None

@@ -7,8 +7,7 @@ from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
-from tailora.model.border import read_conversion
-from tailora.model.gguf import ORIGIN
+from tailora.model.border import ORIGIN, read_conversion
 from tailora.model.locate import bundled_models, converted_models
 from tailora.model.packaged import PACKAGED, folder_of
 

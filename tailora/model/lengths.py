@@ -5,14 +5,19 @@ therefore never in one pass, and decoding reads a row anew when it crosses one.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tailora.text.chat import Sample
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+    from tailora.model.load import Transformer
 
 _LONG_ROPE = ("longrope", "su")  # the second is its name in the first files of Phi-3
 
 
-def borders(model: Any) -> list[int]:
+def borders(model: "Transformer") -> list[int]:
     """Return in order the lengths in tokens beyond which `model` takes other rotary factors, for all rows of a pass.
 
     LongRoPE has one (Ding et al. 2024, section 3.3): its short factors hold up to the length of the first pretraining.
@@ -29,7 +34,7 @@ def borders(model: Any) -> list[int]:
     return sorted(int(border) for border in found if border)
 
 
-def last_length(config: Any) -> int | None:
+def last_length(config: "PreTrainedConfig") -> int | None:
     """Return the most tokens of a row that the model of `config` computes in one way only; None where all are.
 
     Beyond it, dynamic rotary scaling has other factors for each length, and BigBird's sparse attention is switched off
@@ -41,7 +46,7 @@ def last_length(config: Any) -> int | None:
     return min((int(end) for end in ends if end), default=None)
 
 
-def by_side(samples: Sequence[Sample], model: Any) -> list[list[Sample]]:
+def by_side(samples: Sequence[Sample], model: "Transformer") -> list[list[Sample]]:
     """Split `samples` by the borders of `model` that they lie beyond, each part in the order of the whole."""
     known = borders(model)
     sides: dict[int, list[Sample]] = {}
@@ -50,7 +55,7 @@ def by_side(samples: Sequence[Sample], model: Any) -> list[list[Sample]]:
     return [sides[side] for side in sorted(sides)]
 
 
-def _rotations(config: Any) -> list[dict[str, Any]]:
+def _rotations(config: "PreTrainedConfig") -> list[dict[str, Any]]:
     """Return the settings of rotary positions; a configuration may have one for each kind of its layers."""
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None)
     if not isinstance(rope, dict):

@@ -4,28 +4,56 @@ import contextlib
 import functools
 import hashlib
 import inspect
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import cached_file
 
 from tailora import machine, recipe
 from tailora.errors import ModelError
 from tailora.model.border import ADAPTER_WEIGHTS, check_base, check_weights, read_origin
-from tailora.model.fence import fenced, is_out_of_memory
+from tailora.model.fence import fenced, is_out_of_memory, quiet_transformers
 from tailora.model.lengths import last_length
 from tailora.model.locate import locate_base
 from tailora.model.quantized import keep_gradients, loading_settings
 from tailora.text.chat import Sample
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+Transformer: TypeAlias = "PreTrainedModel | PeftModel"
+"""A base model, or what PEFT makes of it with an adapter: that hands on what it does not have itself."""
+
+Mismatch = tuple[str, torch.Size, torch.Size]
+"""The name of a weight, its shape in the file, and the one that the configuration asks for."""
+
+
+class Loading(TypedDict):
+    """What transformers says of the weights that it has loaded."""
+
+    missing_keys: set[str]
+    mismatched_keys: set[Mismatch]
+
+
 _LARGE = 2**25  # numbers of a weight whose two types lie side by side in memory while it is cast
 _SHORT = 256  # tokens; up to here plain attention is faster on a processor
 
 
-def load_tokenizer(settings: recipe.Model) -> Any:
+def load_tokenizer(settings: recipe.Model) -> PreTrainedTokenizerBase:
     """Load the tokenizer of the base model; without a pad token the end token pads, since padding is masked."""
-    from transformers import AutoTokenizer
-
     with explained(f"the tokenizer of {settings.base}"), quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(
             locate_base(settings.base), trust_remote_code=settings.trust_remote_code
@@ -35,14 +63,11 @@ def load_tokenizer(settings: recipe.Model) -> Any:
     return tokenizer
 
 
-def load_base(settings: recipe.Model) -> Any:
+def load_base(settings: recipe.Model) -> PreTrainedModel:
     """Load the base model on this machine's device, ready for an adapter, in evaluation mode.
 
     Weights are float32, but those that `model.quantize` holds in 4 bits.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, GenerationConfig
-
     with explained(settings.base), quiet_transformers():
         check_hub(settings.base)
         model, loading = AutoModelForCausalLM.from_pretrained(
@@ -65,8 +90,6 @@ def load_base(settings: recipe.Model) -> Any:
 
 def check_hub(base: str) -> None:
     """Check which weights a model of a hub is made of before they are read; those in a folder have been checked."""
-    from transformers.utils import cached_file
-
     located = locate_base(base)
     quietly = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
 
@@ -78,7 +101,7 @@ def check_hub(base: str) -> None:
         check_weights(find)
 
 
-def refuse_incomplete(what: str, missing: Iterable[str], mismatched: Iterable[tuple[Any, ...]]) -> None:
+def refuse_incomplete(what: str, missing: Iterable[str], mismatched: Iterable[Mismatch]) -> None:
     """Raise ModelError when the files of `what` lack weights, which transformers replaces by random numbers."""
     lost, other = sorted(missing), sorted(mismatched)
     if lost or other:
@@ -92,7 +115,7 @@ def refuse_incomplete(what: str, missing: Iterable[str], mismatched: Iterable[tu
         )
 
 
-def refuse_broken(what: str, model: Any) -> None:
+def refuse_broken(what: str, model: Module) -> None:
     """Raise ModelError when weights of `model` hold values that are not finite."""
     weights = {name: weight for name, weight in model.named_parameters() if weight.is_floating_point()}
     broken = [name for name, weight in weights.items() if not _is_finite(weight)]
@@ -103,22 +126,20 @@ def refuse_broken(what: str, model: Any) -> None:
         )
 
 
-def _is_finite(weight: Any) -> bool:
-    import torch
-
+def _is_finite(weight: Tensor) -> bool:
     if not weight.numel():
         return True
     return all(bool(end.isfinite()) for end in torch.aminmax(weight.detach()))  # no copy; NaN is both least and most
 
 
-def _leave_file(model: Any) -> None:
+def _leave_file(model: Module) -> None:
     """Copy the vectors among the weights: norms kept in float32 lie in the mapped file, which would stay whole."""
     for weight in model.parameters():
         if weight.dim() < 2:
             weight.data = weight.data.clone()
 
 
-def load_adapter(model: Any, folder: Path) -> Any:
+def load_adapter(model: PreTrainedModel, folder: Path) -> Transformer:
     """Put what was trained in `folder` on its base `model`; returns a model in evaluation mode.
 
     An adapter gives a PEFT model. A model that was trained whole gives `model` with those weights. Either answers as
@@ -127,7 +148,7 @@ def load_adapter(model: Any, folder: Path) -> Any:
     Raises:
         ModelError: when the files are damaged, or were made for a base with other weights.
     """
-    from peft import PeftModel
+    from peft import PeftModel  # takes seconds more, which a base without an adapter never needs
 
     _require_its_base(model, folder)
     with explained(str(folder)), quiet_transformers():
@@ -139,7 +160,7 @@ def load_adapter(model: Any, folder: Path) -> Any:
         return PeftModel.from_pretrained(model, folder).eval()
 
 
-def _require_its_base(model: Any, folder: Path) -> None:
+def _require_its_base(model: PreTrainedModel, folder: Path) -> None:
     """Raise ModelError when `tailora.json` beside the adapter names another base: to PEFT any of its shape is right."""
     made = read_origin(folder).get("base")
     now = base_fingerprint(model) if made else None
@@ -150,9 +171,7 @@ def _require_its_base(model: Any, folder: Path) -> None:
         )
 
 
-def _load_whole(model: Any, folder: Path) -> Any:
-    import torch
-
+def _load_whole(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     base = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     tuned, loading = type(model).from_pretrained(
         folder, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True, output_loading_info=True
@@ -166,7 +185,7 @@ def _load_whole(model: Any, folder: Path) -> Any:
 
 
 @contextlib.contextmanager
-def weights_of_base(model: Any, base: dict[str, Any]) -> Iterator[None]:
+def weights_of_base(model: Module, base: dict[str, Tensor]) -> Iterator[None]:
     """Within the block, `model` has the weights of its `base` that are given by name, in the type that its own have."""
     weights = {name: weight for name, weight in model.named_parameters(remove_duplicate=False) if name in base}
     tuned = {name: weight.data for name, weight in weights.items()}
@@ -179,23 +198,23 @@ def weights_of_base(model: Any, base: dict[str, Any]) -> Iterator[None]:
             weight.data = tuned[name]
 
 
-def without_adapter(model: Any) -> Any:
+def without_adapter(model: Transformer) -> PreTrainedModel:
     """Return the transformers model below PEFT's, or `model` itself where there is no adapter."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def text_backbone(base: Any) -> Any:
+def text_backbone(base: PreTrainedModel) -> PreTrainedModel:
     """Return what turns tokens into hidden states below the head of `base`, also where `base` sees or hears as well."""
     composed = base.config.get_text_config() is not base.config
     return base.get_decoder() if composed else base.base_model
 
 
-def count_embeddings(model: Any) -> int:
+def count_embeddings(model: Transformer) -> int:
     """Return how many tokens `model` has an embedding for, whether that has an adapter or not."""
     return int(model.get_input_embeddings().weight.shape[0])
 
 
-def short_rows(model: Any) -> list[Sample]:
+def short_rows(model: Transformer) -> list[Sample]:
     """Return a few short rows with the same tokens, where a leak shows; each ends as rows of the model do."""
     config = without_adapter(model).config.get_text_config()
     size, end = count_embeddings(model), getattr(config, "eos_token_id", None)
@@ -206,21 +225,20 @@ def short_rows(model: Any) -> list[Sample]:
     return [Sample(row, [(1, len(row))]) for row in rows]
 
 
-def read_row(model: Any, row: Sequence[int]) -> Any:
+def read_row(model: Transformer, row: Sequence[int]) -> Tensor:
     """Return the logits that `model` gives a row by itself, as it computes now, without gradients and kept states."""
-    import torch
-
     tokens = torch.tensor([row], device=model.device)
     known = inspect.signature(without_adapter(model).forward).parameters
     with torch.no_grad():
-        return model(
+        logits: Tensor = model(
             input_ids=tokens,
             attention_mask=torch.ones_like(tokens),
             **({"use_cache": False} if "use_cache" in known else {}),
-        ).logits[0]
+        ).logits
+    return logits[0]
 
 
-def freeze_dtype(model: Any, settings: recipe.Model) -> None:
+def freeze_dtype(model: Module, settings: recipe.Model) -> None:
     """Cast the frozen weights to `model.dtype`, in place; call it after adapters are attached.
 
     PEFT creates adapters on the grid of the base's type, so the base must still be float32 when they are made.
@@ -233,15 +251,13 @@ def freeze_dtype(model: Any, settings: recipe.Model) -> None:
     machine.give_back_freed_memory()
 
 
-def frozen_dtype(settings: recipe.Model) -> Any:
+def frozen_dtype(settings: recipe.Model) -> torch.dtype:
     """Return the type of the frozen weights: `model.dtype`, or what this machine computes fastest in."""
-    import torch
-
     native = machine.has_bfloat16() if settings.dtype == "auto" else settings.dtype == "bfloat16"
     return torch.bfloat16 if native else torch.float32
 
 
-def choose_attention(model: Any, longest: int) -> None:
+def choose_attention(model: Transformer, longest: int) -> None:
     """Choose the attention kernel for training on sequences of at most `longest` tokens, in place.
 
     On a processor, PyTorch's fused kernel spends more on short sequences than it saves: 1.2 times slower than plain
@@ -251,35 +267,29 @@ def choose_attention(model: Any, longest: int) -> None:
         model.set_attn_implementation("eager")
 
 
-def mixed_precision(model: Any) -> Any:
+def mixed_precision(model: Transformer) -> torch.autocast:
     """Return the context for a forward pass: bfloat16 matrix products where the frozen weights are bfloat16."""
-    import torch
-
     reduced = any(weight.dtype == torch.bfloat16 for weight in model.parameters())
     return torch.autocast(model.device.type, torch.bfloat16, enabled=reduced)
 
 
-def load_config(settings: recipe.Model) -> Any:
+def load_config(settings: recipe.Model) -> PreTrainedConfig:
     """Load the configuration of the base model alone."""
-    from transformers import AutoConfig
-
     with explained(f"the configuration of {settings.base}"), quiet_transformers():
         return AutoConfig.from_pretrained(locate_base(settings.base), trust_remote_code=settings.trust_remote_code)
 
 
-def longest_input(config: Any, settings: recipe.Model) -> int:
+def longest_input(config: PreTrainedConfig, settings: recipe.Model) -> int:
     """Return the most tokens an example may have: `model.max_length`, or less where the model ends earlier."""
     limit = last_length(config.get_text_config())
     return settings.max_length if limit is None else min(settings.max_length, limit)
 
 
-def base_fingerprint(model: Any) -> str:
+def base_fingerprint(model: Transformer) -> str:
     """Return a hash of the names, shapes and values of all weights, but for layers that a base did not bring.
 
     Values are rounded to bfloat16 first, so that one model loaded in two types has one fingerprint.
     """
-    import torch
-
     digest = hashlib.sha256()
     for name, tensor in _own_weights(model):
         digest.update(f"{name} {tuple(tensor.shape)} ".encode())
@@ -288,7 +298,7 @@ def base_fingerprint(model: Any) -> str:
     return digest.hexdigest()[:32]
 
 
-def _own_weights(model: Any) -> Iterator[tuple[str, Any]]:
+def _own_weights(model: Transformer) -> Iterator[tuple[str, Tensor]]:
     """Yield the weights of the base below any adapter, by their own names in order."""
     new = tuple(f"{part}." for part in getattr(without_adapter(model), "tailora_untrained", ()))
     for name, tensor in sorted(model.state_dict().items()):
@@ -297,7 +307,7 @@ def _own_weights(model: Any) -> Iterator[tuple[str, Any]]:
             yield plain, tensor
 
 
-def refuse_unknown_ids(model: Any, rows: Iterable[Sequence[int]]) -> None:
+def refuse_unknown_ids(model: Transformer, rows: Iterable[Sequence[int]]) -> None:
     """Raise ModelError when rows of token ids hold one that the model has no embedding for; call it before a pass."""
     known = model.get_input_embeddings().weight.shape[0]
     largest = max((max(row) for row in rows if row), default=0)
@@ -308,27 +318,10 @@ def refuse_unknown_ids(model: Any, rows: Iterable[Sequence[int]]) -> None:
         )
 
 
-def padding_id(model: Any, tokenizer: Any) -> int:
+def padding_id(model: Transformer, tokenizer: PreTrainedTokenizerBase) -> int:
     """Return an id to pad with, which the model has an embedding for; what it is does not matter, as it is masked."""
     pad: int | None = tokenizer.pad_token_id
     return pad if pad is not None and pad < model.get_input_embeddings().weight.shape[0] else 0
-
-
-@contextlib.contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Silence what transformers and PEFT say of themselves: bars, and warnings that hold what files of others say."""
-    from transformers.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
-        try:
-            yield
-        finally:
-            logging.enable_progress_bar()
-            logging.set_verbosity(before)
 
 
 @contextlib.contextmanager

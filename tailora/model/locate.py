@@ -10,10 +10,11 @@ from typing import Any
 
 from tailora import files
 from tailora.errors import ModelError, did_you_mean
-from tailora.model import gguf
-from tailora.model.border import check_base, read_conversion
+from tailora.model.border import ORIGIN, check_base, read_conversion
 from tailora.model.cache import cache_folder, kept
 from tailora.model.packaged import PACKAGED, folder_of
+
+_MAGIC = b"GGUF"
 
 
 def bundled_models() -> dict[str, Path]:
@@ -53,12 +54,12 @@ def origin_of(base: str) -> dict[str, Any] | None:
     Raises:
         ModelError: when the base is not here.
     """
-    return read_conversion(Path(locate_base(base)) / gguf.ORIGIN)
+    return read_conversion(Path(locate_base(base)) / ORIGIN)
 
 
 def converted_models() -> dict[str, Path]:
     """Return the folders of GGUF files that were converted on this machine, by the names of the files."""
-    found = (cache_folder() / "gguf").glob(f"*/{gguf.ORIGIN}")
+    found = (cache_folder() / "gguf").glob(f"*/{ORIGIN}")
     made = {record.parent: read_conversion(record) for record in sorted(found)}
     return {str(origin["file"]): folder for folder, origin in made.items() if origin}
 
@@ -93,15 +94,29 @@ def _folder(path: Path, base: str) -> Path:
 
 def _converted(path: Path, base: str) -> Path:
     """Return the folder of a GGUF file's conversion, which is made where it is not there yet."""
-    if not gguf.is_gguf(path):
+    if not is_gguf(path):
         raise ModelError(
-            f"model.base: {base} is a file, but no GGUF file (it does not begin with {gguf.MAGIC.decode()}). Give the "
+            f"model.base: {base} is a file, but no GGUF file (it does not begin with {_MAGIC.decode()}). Give the "
             "folder of a model, or a .gguf file."
         )
     status = path.stat()
     folder = cache_folder() / "gguf" / _hash(path.resolve(), status.st_size, status.st_mtime_ns)
-    check_base(kept(folder, functools.partial(gguf.convert, path)))
+    check_base(kept(folder, functools.partial(_convert, path)))
     return folder
+
+
+def is_gguf(path: Path) -> bool:
+    """Say whether `path` is a GGUF file, by its first bytes: Ollama's files have no ending."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
+def _convert(path: Path, folder: Path) -> None:
+    from tailora.model import gguf  # reading a file takes torch
+
+    gguf.convert(path, folder)
 
 
 @functools.lru_cache

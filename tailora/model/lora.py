@@ -8,13 +8,23 @@ import functools
 import math
 from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import torch
+from peft import AdaLoraConfig, LoraConfig, PeftModel, PeftType, get_peft_model, get_peft_model_state_dict
+from peft.tuners.adalora import AdaLoraLayer, SVDLinear
+from peft.tuners.lora import Linear, LoraLayer
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import Identity, Module, Parameter
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from tailora import recipe
 from tailora.errors import ModelError
-from tailora.model.autograd import differentiable
-from tailora.model.fence import fenced
-from tailora.model.load import quiet_transformers
+from tailora.model.autograd import Kept, differentiable
+from tailora.model.fence import fenced, quiet_transformers
+from tailora.model.load import Transformer
 from tailora.model.targets import target_settings, targeted
 
 # AdaLoRA begins with half as many ranks again as it ends with (Zhang et al. 2023, section 4.1).
@@ -22,7 +32,7 @@ _SPARE_RANKS = 1.5
 _TINY = 1e-5  # PEFT adds it to the rank that it divides by
 
 
-def add_lora(model: Any, settings: recipe.Lora, seed: int) -> Any:
+def add_lora(model: PreTrainedModel, settings: recipe.Lora, seed: int) -> Transformer:
     """Return `model` with fresh float32 adapters by `settings`, everything else frozen.
 
     The first weights depend on `seed` and the base only. The model still answers as the base does: B starts at zero, or
@@ -32,9 +42,6 @@ def add_lora(model: Any, settings: recipe.Lora, seed: int) -> Any:
     Raises:
         ModelError: when no module has one of the target names, or a rank does not fit.
     """
-    import torch
-    from peft import get_peft_model
-
     if settings.method == "full":
         return model.requires_grad_(True)
     config = _config(model, settings)
@@ -53,9 +60,7 @@ def add_lora(model: Any, settings: recipe.Lora, seed: int) -> Any:
     return model
 
 
-def _config(model: Any, settings: recipe.Lora) -> Any:
-    from peft import AdaLoraConfig, LoraConfig
-
+def _config(model: PreTrainedModel, settings: recipe.Lora) -> LoraConfig:
     head = getattr(model, "tailora_head", None)
     shared = {
         "lora_dropout": settings.dropout,
@@ -78,15 +83,12 @@ def _config(model: Any, settings: recipe.Lora) -> Any:
     )
 
 
-def _make_room(layers: dict[str, Any], model: Any, settings: recipe.Lora) -> None:
+def _make_room(layers: dict[str, Module], model: Module, settings: recipe.Lora) -> None:
     """Let what an adapter begins with be taken out of each of `layers` alone: a weight they share becomes their own.
 
     Raises:
         ModelError: when one of the layers is of a kind that PEFT does not take apart, or takes apart wrongly.
     """
-    import torch
-    from transformers.pytorch_utils import Conv1D
-
     owners = Counter(weight.data_ptr() for _, weight in model.named_parameters(remove_duplicate=False))
     for name, layer in layers.items():
         if not isinstance(layer, torch.nn.Linear if settings.init == "olora" else torch.nn.Linear | Conv1D):
@@ -98,7 +100,7 @@ def _make_room(layers: dict[str, Any], model: Any, settings: recipe.Lora) -> Non
             layer.weight = torch.nn.Parameter(layer.weight.detach().clone())
 
 
-def _require_ranks(model: Any, settings: recipe.Lora) -> None:
+def _require_ranks(model: PeftModel, settings: recipe.Lora) -> None:
     """Raise ModelError when a base weight has fewer singular values than the adapter wants to begin with."""
     least = min(min(tensor.shape) for tensor in model.tailora_first.values())
     if least < settings.rank:
@@ -108,22 +110,20 @@ def _require_ranks(model: Any, settings: recipe.Lora) -> None:
         )
 
 
-def trainable(model: Any) -> dict[str, Any]:
+def trainable(model: Module) -> dict[str, Parameter]:
     """Return the weights that are trained, by name."""
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 
-def count_weights(model: Any) -> dict[str, int]:
+def count_weights(model: Module) -> dict[str, int]:
     """Return how many weights are "trainable" and how many there are in "all"; two that share a byte count as two."""
-    import torch
-
     return {
         "trainable": sum(weight.numel() for weight in trainable(model).values()),
         "all": sum(weight.numel() * (2 if weight.dtype == torch.uint8 else 1) for weight in model.parameters()),
     }
 
 
-def rate_groups(model: Any) -> list[tuple[float, dict[str, Any]]]:
+def rate_groups(model: Module) -> list[tuple[float, dict[str, Parameter]]]:
     """Return the trained weights in groups, each with the factor on its learning rate.
 
     One group at 1; with `lora.lora_plus_ratio` a second with every B (Hayou et al. 2024, "LoRA+", section 4).
@@ -138,13 +138,11 @@ def rate_groups(model: Any) -> list[tuple[float, dict[str, Any]]]:
     return [(1.0, slow), (plus, fast)]
 
 
-def save_adapter(model: Any, folder: Path) -> None:
+def save_adapter(model: Transformer, folder: Path) -> None:
     """Write the adapter as `adapter_config.json` and `adapter_model.safetensors`, readable by all.
 
     A model that was trained whole is written as a transformers folder instead.
     """
-    from safetensors.torch import save_file
-
     with quiet_transformers():
         if not hasattr(model, "peft_config"):
             model.save_pretrained(folder)
@@ -161,19 +159,17 @@ def save_adapter(model: Any, folder: Path) -> None:
 class SavedAdapter(NamedTuple):
     """What stands in an adapter's folder: a PEFT LoraConfig, and tensors by the names that PEFT gives them."""
 
-    config: Any
-    tensors: dict[str, Any]
+    config: LoraConfig
+    tensors: dict[str, Tensor]
 
 
-def saved_adapter(model: Any) -> SavedAdapter:
+def saved_adapter(model: PeftModel) -> SavedAdapter:
     """Return the adapter of `model` as LoRA for its untouched base: configuration and tensors under PEFT's names.
 
     After "pissa" and "olora" the base has lost s·B₀·A₀, so the update is s·(B·A − B₀·A₀) = s·[B −B₀]·[A; A₀], of twice
     the rank (Meng et al. 2024, "PiSSA", appendix C). An update of AdaLoRA is B·diag(E)·A, of the ranks whose E
     is not zero.
     """
-    from peft import PeftType
-
     own = model.peft_config["default"]
     if own.peft_type == PeftType.ADALORA:
         config, tensors = _adalora_as_lora(model, own)
@@ -187,16 +183,12 @@ def saved_adapter(model: Any) -> SavedAdapter:
     return SavedAdapter(config, tensors)
 
 
-def _tensors(model: Any) -> dict[str, Any]:
-    from peft import get_peft_model_state_dict
-
-    tensors: dict[str, Any] = get_peft_model_state_dict(model, save_embedding_layers=False)
+def _tensors(model: PeftModel) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = get_peft_model_state_dict(model, save_embedding_layers=False)
     return tensors
 
 
-def _difference_as_lora(model: Any, own: Any) -> SavedAdapter:
-    import torch
-
+def _difference_as_lora(model: PeftModel, own: LoraConfig) -> SavedAdapter:
     config = copy.copy(own)
     config.r, config.init_lora_weights = 2 * own.r, True
     config.lora_alpha = own.lora_alpha * (math.sqrt(2) if own.use_rslora else 2)  # so that the scale stays
@@ -208,13 +200,11 @@ def _difference_as_lora(model: Any, own: Any) -> SavedAdapter:
     return SavedAdapter(config, tensors | _head_tensors(model))
 
 
-def _head_tensors(model: Any) -> dict[str, Any]:
+def _head_tensors(model: PeftModel) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in _tensors(model).items() if "lora_" not in name}
 
 
-def _adalora_as_lora(model: Any, own: Any) -> SavedAdapter:
-    from peft import LoraConfig
-
+def _adalora_as_lora(model: PeftModel, own: AdaLoraConfig) -> SavedAdapter:
     config = LoraConfig(
         r=own.target_r, lora_alpha=own.lora_alpha, lora_dropout=own.lora_dropout, target_modules=own.target_modules,
         layers_to_transform=own.layers_to_transform, layers_pattern=own.layers_pattern,
@@ -233,26 +223,22 @@ def _adalora_as_lora(model: Any, own: Any) -> SavedAdapter:
     return SavedAdapter(config, tensors | _head_tensors(model))
 
 
-def adalora_ranks(model: Any) -> dict[str, int]:
+def adalora_ranks(model: Transformer) -> dict[str, int]:
     """Return the rank that each layer has now, for AdaLoRA; empty for every other method."""
     return {name: int((layer.lora_E["default"] != 0).sum()) for name, layer in _adalora_layers(model).items()}
 
 
-def _adalora_layers(model: Any) -> dict[str, Any]:
+def _adalora_layers(model: Transformer) -> dict[str, AdaLoraLayer]:
     """Return the layers of an AdaLoRA adapter by the names they have in the base model."""
-    from peft.tuners.adalora import AdaLoraLayer
-
     base = model.get_base_model() if hasattr(model, "peft_config") else model
     return {name: module for name, module in base.named_modules() if isinstance(module, AdaLoraLayer)}
 
 
-def _layers(model: Any) -> list[Any]:
-    from peft.tuners.lora import LoraLayer
-
+def _layers(model: Module) -> list[LoraLayer]:
     return [module for module in model.modules() if isinstance(module, LoraLayer)]
 
 
-def fuse_lora(model: Any) -> tuple[int, int]:
+def fuse_lora(model: Module) -> tuple[int, int]:
     """Let the LoRA layers of `model` compute through `lora_linear`; returns how many can in training, and of how many.
 
     Parameters, saving, loading and merging stay PEFT's. A layer that is more than plain LoRA (dropout, several active
@@ -264,7 +250,7 @@ def fuse_lora(model: Any) -> tuple[int, int]:
     return sum(_plain_adapter(layer, training=True) is not None for layer in layers), len(layers)
 
 
-def unfused(model: Any) -> str:
+def unfused(model: Module) -> str:
     """Say how many LoRA layers of `model` compute as in PEFT while training, and why; nothing where none does."""
     layers = _layers(model)
     reasons = [why for layer in layers if (why := _more_than_plain(layer))]
@@ -273,7 +259,7 @@ def unfused(model: Any) -> str:
     return f"{len(reasons)} of {len(layers)} LoRA layers compute as in PEFT ({', '.join(sorted(set(reasons)))})"
 
 
-def _more_than_plain(layer: Any) -> str:
+def _more_than_plain(layer: LoraLayer) -> str:
     """Say what keeps a layer from being fused in training, or return an empty string."""
     if _plain_adapter(layer, training=True) is not None:
         return ""
@@ -288,23 +274,24 @@ def _more_than_plain(layer: Any) -> str:
     return f"adapters on {type(layer.get_base_layer()).__name__}"
 
 
-def unfuse_lora(model: Any) -> None:
+def unfuse_lora(model: Module) -> None:
     """Take `fuse_lora` back."""
     for module in model.modules():
         if isinstance(module.__dict__.get("forward"), functools.partial):
             del module.forward
 
 
-def _forward(layer: Any, x: Any, *others: Any, **named: Any) -> Any:
+def _forward(layer: LoraLayer, x: Tensor, *others: object, **named: object) -> Tensor:
     adapter = _plain_adapter(layer, layer.training)
     if adapter is None or others or named:
-        return type(layer).forward(layer, x, *others, **named)
+        as_in_peft: Tensor = type(layer).forward(layer, x, *others, **named)
+        return as_in_peft
     base = layer.base_layer
     weight = base.weight.T if layer.fan_in_fan_out else base.weight
     return lora_linear(x, weight, base.bias, *_factors(layer, adapter))
 
 
-def _factors(layer: Any, adapter: str) -> tuple[Any, Any, float]:
+def _factors(layer: LoraLayer, adapter: str) -> tuple[Tensor, Tensor, float]:
     """Return A, B and the scale of a plain adapter's update s·B·A; AdaLoRA's A carries its diagonal E."""
     a, b, scale = layer.lora_A[adapter], layer.lora_B[adapter], layer.scaling[adapter]
     if hasattr(layer, "lora_E"):
@@ -312,12 +299,8 @@ def _factors(layer: Any, adapter: str) -> tuple[Any, Any, float]:
     return a.weight, b.weight, scale
 
 
-def _plain_adapter(layer: Any, training: bool) -> str | None:
+def _plain_adapter(layer: LoraLayer, training: bool) -> str | None:
     """Return the name of the adapter of a layer that now computes x·Wᵀ + s·x·Aᵀ·Bᵀ and nothing else, or None."""
-    from peft.tuners.adalora import SVDLinear
-    from peft.tuners.lora import Linear
-    from torch.nn import Identity
-
     active = [name for name in layer.active_adapters if name in layer.lora_A]
     if type(layer) not in (Linear, SVDLinear) or layer.disable_adapters or layer.merged or len(active) != 1:
         return None
@@ -329,7 +312,7 @@ def _plain_adapter(layer: Any, training: bool) -> str | None:
     return name if plain and not drops else None
 
 
-def lora_linear(x: Any, weight: Any, bias: Any, a: Any, b: Any, scale: float) -> Any:
+def lora_linear(x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float) -> Tensor:
     """Return x·Wᵀ + bias + scale·(x·Aᵀ)·Bᵀ, computed in the type of `x`; W and bias get no gradient.
 
     Shapes: x [..., in], weight [out, in], bias [out] or None, a [rank, in], b [out, rank]. Only x and x·Aᵀ are kept for
@@ -339,7 +322,9 @@ def lora_linear(x: Any, weight: Any, bias: Any, a: Any, b: Any, scale: float) ->
     return differentiable(_lora_forward, _lora_backward)(scale, x, weight, bias, a, b)
 
 
-def _lora_forward(scale: float, x: Any, weight: Any, bias: Any, a: Any, b: Any) -> tuple[Any, tuple[Any, ...]]:
+def _lora_forward(
+    scale: float, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor
+) -> tuple[Tensor, Kept]:
     flat = x.reshape(-1, x.shape[-1])
     inner = flat @ a.to(x.dtype).T
     y = flat @ weight.T if bias is None else bias.addmm(flat, weight.T)
@@ -347,7 +332,7 @@ def _lora_forward(scale: float, x: Any, weight: Any, bias: Any, a: Any, b: Any) 
     return y.view(*x.shape[:-1], -1), (flat, inner, weight, a, b)
 
 
-def _lora_backward(scale: float, kept: tuple[Any, ...], gradient: Any, needed: tuple[bool, ...]) -> tuple[Any, ...]:
+def _lora_backward(scale: float, kept: Kept, gradient: Tensor, needed: tuple[bool, ...]) -> tuple[Tensor | None, ...]:
     flat, inner, weight, a, b = kept
     g = gradient.reshape(-1, gradient.shape[-1])
     g_inner = (g @ b.to(g.dtype)).mul_(scale)

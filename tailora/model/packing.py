@@ -2,7 +2,10 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
 
 from tailora.text.chat import Sample
 from tailora.text.shared_prefixes import LEAST, alike, inputs
@@ -12,7 +15,7 @@ class Branch(NamedTuple):
     """What a row has of its own in a packed sequence, and the places of all its tokens: a slice where they are own."""
 
     own: slice
-    whole: Any
+    whole: slice | Tensor
     length: int
 
 
@@ -22,13 +25,13 @@ class Packing(NamedTuple):
     With `branches`, each row may go on from the beginning of the one before it, and the bounds are of what is its own.
     """
 
-    bounds: Any
+    bounds: Tensor
     longest: int
     branches: list[Branch] | None = None
 
-    def arguments(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, object]:
         """Return the keyword arguments by which transformers hands this through a model to its attention."""
-        named = {
+        named: dict[str, object] = {
             "cu_seq_lens_q": self.bounds,
             "cu_seq_lens_k": self.bounds,
             "max_length_q": self.longest,
@@ -40,19 +43,17 @@ class Packing(NamedTuple):
 class Packed(NamedTuple):
     """Samples laid one after another without padding."""
 
-    tokens: Any
-    positions: Any
+    tokens: Tensor
+    positions: Tensor
     packing: Packing
 
-    def arguments(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, object]:
         """Return the keyword arguments of a backbone, but for what it reads: tokens, or hidden states."""
         return {"position_ids": self.positions[None], "use_cache": False, **self.packing.arguments()}
 
 
-def pack(samples: Sequence[Sample], device: Any) -> Packed:
+def pack(samples: Sequence[Sample], device: torch.device) -> Packed:
     """Lay the tokens of `samples` one after another."""
-    import torch
-
     lengths = [len(sample.tokens) for sample in samples]
     bounds = torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32)
     tokens = torch.tensor([token for sample in samples for token in sample.tokens], device=device)
@@ -60,17 +61,15 @@ def pack(samples: Sequence[Sample], device: Any) -> Packed:
     return Packed(tokens, positions, Packing(bounds.to(device), max(lengths)))
 
 
-def pack_shared(samples: Sequence[Sample], least: int = LEAST) -> tuple[Packed, list[Any]]:
+def pack_shared(samples: Sequence[Sample], least: int = LEAST) -> tuple[Packed, list[Tensor]]:
     """Lay what must be read of `samples` one after another, beginnings of `least` tokens that rows share once.
 
     Returns with it the places of each sample's tokens in the packed sequence.
     """
-    import torch
-
     rows = [inputs(sample) for sample in samples]
     order = alike(rows, least)
     bounds = list(itertools.accumulate((len(rows[row]) - shared for row, shared in order), initial=0))
-    places: list[Any] = [None] * len(rows)
+    places = [torch.empty(0, dtype=torch.long)] * len(rows)
     branches, before = [], torch.empty(0, dtype=torch.long)
     for (row, shared), (start, stop) in zip(order, itertools.pairwise(bounds), strict=True):
         before = places[row] = torch.cat([before[:shared], torch.arange(start, stop)])

@@ -9,7 +9,14 @@ import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from peft import PeftModel
+from torch import Tensor
+from torch.nn import ModuleList
+from transformers import PreTrainedModel
 
 from tailora.model.attention import packed_attention
 from tailora.model.lengths import by_side
@@ -46,16 +53,14 @@ class Kept(NamedTuple):
 class Prefix:
     """Hidden states of rows below the trained layers, by the rows' tokens."""
 
-    def __init__(self, backbone: Any, name: str, first: int) -> None:
+    def __init__(self, backbone: PreTrainedModel, name: str, first: int) -> None:
         self._backbone, self._name, self._first = backbone, name, first
         self._layers = getattr(backbone, name)
         self._places: dict[bytes, slice] = {}
-        self._kept: Any = None
+        self._kept = torch.empty(0)
 
-    def states(self, samples: Sequence[Sample]) -> Any | None:
+    def states(self, samples: Sequence[Sample]) -> Tensor | None:
         """Return the kept states of `samples` one after another [tokens, width], or None where one was not kept."""
-        import torch
-
         places = [self._places.get(_key(sample)) for sample in samples]
         if None in places:
             return None
@@ -68,7 +73,7 @@ class Prefix:
             yield
 
     @contextlib.contextmanager
-    def _only(self, layers: Any) -> Iterator[None]:
+    def _only(self, layers: ModuleList) -> Iterator[None]:
         setattr(self._backbone, self._name, layers)
         try:
             yield
@@ -77,30 +82,29 @@ class Prefix:
 
     def fill(self, samples: Sequence[Sample], batches: Sequence[Sequence[Sample]], folder: Path, most: int) -> Kept:
         """Compute the states of `samples`, `batches` at a time; beyond `most` bytes they lie in a file in `folder`."""
-        import torch
-
         places, total = {}, 0
         for sample in samples:
             if _key(sample) not in places:
                 places[_key(sample)] = slice(total, total + len(sample.tokens))
                 total += len(sample.tokens)
-        in_memory = True
+        in_memory, kept = True, None
         for batch in batches:
             with torch.no_grad():
                 states = self._compute(batch).cpu()
-            if self._kept is None:
+            if kept is None:
                 size = total * states.shape[1] * states.element_size()
                 in_memory = size <= most
-                self._kept = _room(size, None if in_memory else folder).view(states.dtype).view(total, -1)
+                kept = _room(size, None if in_memory else folder).view(states.dtype).view(total, -1)
             for sample, part in zip(batch, states.split([len(s.tokens) for s in batch]), strict=True):
-                self._kept[places[_key(sample)]] = part
-        self._places = places
-        size = self._kept.numel() * self._kept.element_size()
+                kept[places[_key(sample)]] = part
+        assert kept is not None  # there is a batch
+        self._places, self._kept = places, kept
+        size = kept.numel() * kept.element_size()
         return Kept(self._first, len(self._layers), size, "memory" if in_memory else "a file on disk")
 
-    def _compute(self, batch: Sequence[Sample]) -> Any:
+    def _compute(self, batch: Sequence[Sample]) -> Tensor:
         """Return what the layer below the first trained one gives for `batch`, packed."""
-        seen = []
+        seen: list[Tensor] = []
         hook = self._layers[self._first - 1].register_forward_hook(
             lambda layer, inputs, output: seen.append(output[0] if isinstance(output, tuple) else output)
         )
@@ -113,7 +117,7 @@ class Prefix:
         return seen[0][0]
 
 
-def keep_prefix(model: Any, samples: Sequence[Sample], folder: Path, most: int = _MOST_IN_MEMORY) -> Kept:
+def keep_prefix(model: PeftModel, samples: Sequence[Sample], folder: Path, most: int = _MOST_IN_MEMORY) -> Kept:
     """Let the frozen layers below the trained ones be computed once for each of `samples`, where that is exact.
 
     Call it when the path is chosen. States need the tokens' number times the width of the model times 2 or 4 bytes;
@@ -147,7 +151,7 @@ def keep_prefix(model: Any, samples: Sequence[Sample], folder: Path, most: int =
     return kept
 
 
-def _obstacle(model: Any, stack: str) -> str:
+def _obstacle(model: PeftModel, stack: str) -> str:
     """Say what cannot be seen from a few short rows."""
     base = model.get_base_model()
     config = base.config.get_text_config()
@@ -166,11 +170,8 @@ def _key(sample: Sample) -> bytes:
     return array.array("I", sample.tokens).tobytes()
 
 
-def _room(size: int, folder: Path | None) -> Any:
+def _room(size: int, folder: Path | None) -> Tensor:
     """Return `size` bytes of memory, or of a file in `folder` that vanishes with the process."""
-    import numpy as np
-    import torch
-
     if folder is None:
         return torch.empty(size, dtype=torch.uint8)
     with tempfile.TemporaryFile(dir=folder) as file:

@@ -10,13 +10,18 @@ import copy
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from torch.nn import Module
+from transformers import PreTrainedModel
 
 from tailora import recipe
 from tailora.errors import ModelError
-from tailora.model.fence import fenced
+from tailora.model.fence import fenced, quiet_transformers
 from tailora.model.lengths import borders, by_side
-from tailora.model.load import quiet_transformers, read_row, without_adapter
+from tailora.model.load import Transformer, read_row, without_adapter
 from tailora.model.lora import add_lora, save_adapter, trainable
 from tailora.model.losses import distance, micro_batches, most_apart
 from tailora.text.chat import Sample
@@ -30,16 +35,16 @@ _OUTSTANDING = 10  # times what rounding may explain
 _ROUNDING = {"float32": 1e-4, "other": 0.03}
 _REMEDY = 'Use other lora.targets, such as "all-linear", or the method "lora" with init "zero".'
 
-RowLosses = Callable[[Any, list[Sample]], list[float]]
+RowLosses = Callable[[Transformer, list[Sample]], list[float]]
 
 
-def few_rows(model: Any, samples: Sequence[Sample]) -> list[Sample]:
+def few_rows(model: Transformer, samples: Sequence[Sample]) -> list[Sample]:
     """Return the shortest of `samples` on each side of every border of `model`'s lengths."""
     ordered = sorted(samples, key=lambda sample: len(sample.tokens))
     return [sample for rows in by_side(ordered, model) for sample in rows[:_FEW]]
 
 
-def add_proved_lora(model: Any, settings: recipe.Lora, seed: int, samples: Sequence[Sample]) -> Any:
+def add_proved_lora(model: PreTrainedModel, settings: recipe.Lora, seed: int, samples: Sequence[Sample]) -> Transformer:
     """Return `add_lora` of `model`, when it begins at the base and what is saved of it is what it computes.
 
     Raises:
@@ -66,7 +71,7 @@ def add_proved_lora(model: Any, settings: recipe.Lora, seed: int, samples: Seque
     return model
 
 
-def _require_causal(model: Any, row: list[int]) -> None:
+def _require_causal(model: Transformer, row: list[int]) -> None:
     """Raise ModelError when what `model` says at a token depends on those behind it: it would learn to look them up."""
     row = row[:-1] if len(row) - 1 in borders(model) else row
     whole, begun = (logits(model, [part]).view(len(part), -1) for part in (row, row[:-1]))
@@ -77,7 +82,7 @@ def _require_causal(model: Any, row: list[int]) -> None:
         )
 
 
-def prove_start(model: Any, before: Any, rows: Sequence[list[int]], asked: str) -> None:
+def prove_start(model: Transformer, before: Tensor, rows: Sequence[list[int]], asked: str) -> None:
     """Raise ModelError when `model` with a fresh adapter says something else on `rows` than its base did `before`."""
     apart = distance([logits(model, rows)], [before])
     if not apart <= most_apart(model):
@@ -87,7 +92,9 @@ def prove_start(model: Any, before: Any, rows: Sequence[list[int]], asked: str) 
         )
 
 
-def prove_saved(model: Any, fresh: Any, before: Any, rows: Sequence[list[int]], asked: str) -> None:
+def prove_saved(
+    model: Transformer, fresh: PreTrainedModel, before: Tensor, rows: Sequence[list[int]], asked: str
+) -> None:
     """Raise ModelError when the adapter of `model` as saved, on the base `fresh`, says something else on `rows`."""
     with _shaken(model, before, rows) as memory:
         apart = distance([_as_saved(model, fresh, rows)], [memory])
@@ -98,10 +105,8 @@ def prove_saved(model: Any, fresh: Any, before: Any, rows: Sequence[list[int]], 
         )
 
 
-def prove_rows(model: Any, row_losses: RowLosses, samples: Sequence[Sample]) -> None:
+def prove_rows(model: Transformer, row_losses: RowLosses, samples: Sequence[Sample]) -> None:
     """Raise ModelError when the loss of one of a few of `samples` depends on the rows beside it."""
-    import torch
-
     rows, training = few_rows(model, samples), model.training
     model.eval()
     with fenced(f"a {type(without_adapter(model)).__name__} fails on your rows", "Choose another base model"):
@@ -118,10 +123,8 @@ def prove_rows(model: Any, row_losses: RowLosses, samples: Sequence[Sample]) -> 
         )
 
 
-def logits(model: Any, rows: Sequence[list[int]]) -> Any:
+def logits(model: Transformer, rows: Sequence[list[int]]) -> Tensor:
     """Return the logits of each row by itself, one after another, in evaluation mode and float32."""
-    import torch
-
     training = model.training
     model.eval()
     found = [read_row(model, row).float().flatten() for row in rows]
@@ -129,25 +132,21 @@ def logits(model: Any, rows: Sequence[list[int]]) -> Any:
     return torch.cat(found)
 
 
-def _rounding(model: Any) -> float:
+def _rounding(model: Module) -> float:
     """Return how far what `model` gives a row may lie apart when it is computed in two ways."""
-    import torch
-
     exact = all(weight.dtype == torch.float32 for weight in model.parameters())
     return _ROUNDING["float32" if exact else "other"]
 
 
-def _copied(model: Any, shared: bool) -> Any:
+def _copied(model: PreTrainedModel, shared: bool) -> PreTrainedModel:
     """Return a copy of `model`; its weights are those of `model`, or copies where they are not `shared`."""
     weights = [*model.parameters(), *model.buffers()]
     return copy.deepcopy(model, {id(weight): weight for weight in weights} if shared else {})
 
 
 @contextlib.contextmanager
-def _shaken(model: Any, before: Any, rows: Sequence[list[int]]) -> Iterator[Any]:
+def _shaken(model: Transformer, before: Tensor, rows: Sequence[list[int]]) -> Iterator[Tensor]:
     """Within the block, the adapter has random weights by which `model` says clearly something else than `before`."""
-    import torch
-
     weights = trainable(model)
     first = {name: weight.detach().clone() for name, weight in weights.items()}
     numbers = torch.Generator(model.device).manual_seed(0)
@@ -165,11 +164,8 @@ def _shaken(model: Any, before: Any, rows: Sequence[list[int]]) -> Iterator[Any]
             weight.data.copy_(first[name])
 
 
-def _as_saved(model: Any, fresh: Any, rows: Sequence[list[int]]) -> Any:
+def _as_saved(model: Transformer, fresh: PreTrainedModel, rows: Sequence[list[int]]) -> Tensor:
     """Return what `fresh` says with the adapter of `model`, when that has been written and read."""
-    import torch
-    from peft import PeftModel
-
     devices = [model.device] if model.device.type == "cuda" else []
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices), quiet_transformers():
         save_adapter(model, Path(folder))

@@ -1,12 +1,13 @@
 """A base model whose linear layers are held in 4 bits (QLoRA), by bitsandbytes."""
 
-from typing import Any
+import torch
+from transformers import BitsAndBytesConfig
 
 from tailora import machine, recipe
 from tailora.errors import ModelError
 
 
-def loading_settings(settings: recipe.Model, compute: Any) -> dict[str, Any]:
+def loading_settings(settings: recipe.Model, compute: torch.dtype) -> dict[str, object]:
     """Return the keywords of `from_pretrained` for `model.quantize`; empty when nothing is quantized.
 
     NF4 with absolute maxima that are quantized themselves (Dettmers et al. 2023, "QLoRA", section 3). Products are
@@ -15,8 +16,6 @@ def loading_settings(settings: recipe.Model, compute: Any) -> dict[str, Any]:
     Raises:
         ModelError: when bitsandbytes is not installed.
     """
-    from transformers import BitsAndBytesConfig
-
     if settings.quantize is None:
         return {}
     if machine.version("bitsandbytes") is None:
@@ -30,7 +29,7 @@ def loading_settings(settings: recipe.Model, compute: Any) -> dict[str, Any]:
     return {"quantization_config": config, "device_map": {"": machine.device()}}
 
 
-def keep_gradients(model: Any) -> None:
+def keep_gradients(model: torch.nn.Module) -> None:
     """Keep 4-bit layers from repacking themselves in a forward pass without gradients, in place.
 
     On processors with AVX512-BF16, bitsandbytes (0.50) repacks the weights at the first forward in evaluation mode,
@@ -38,4 +37,4 @@ def keep_gradients(model: Any) -> None:
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]  # no tensor, but a flag

@@ -6,11 +6,15 @@ The test tells the order of magnitude at which training is stable. It is no sear
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import torch
 
 from tailora import recipe
 from tailora.errors import RunError
-from tailora.model.fit import Loss, accumulate, copied, fill, optimised, set_rate
+from tailora.model.fit import accumulate, copied, fill, optimised, set_rate
+from tailora.model.load import Transformer
+from tailora.model.losses import Loss
 from tailora.run import progress
 from tailora.text.batching import epoch_batches
 from tailora.text.chat import Sample
@@ -33,7 +37,7 @@ class RangeTest(NamedTuple):
         return f"train.lr = {self.chosen:.2g}: chosen by a range test of {len(self.rates)} steps, not tuned"
 
 
-def find_rate(model: Any, samples: Sequence[Sample], loss: Loss, settings: recipe.Train) -> RangeTest:
+def find_rate(model: Transformer, samples: Sequence[Sample], loss: Loss, settings: recipe.Train) -> RangeTest:
     """Train on `samples` while the rate rises from 1e-6 to 1, and undo it; returns what was seen and a rate.
 
     The rate is a tenth of the one at which the smoothed loss was lowest (Smith 2017, "Cyclical Learning Rates", section
@@ -43,8 +47,6 @@ def find_rate(model: Any, samples: Sequence[Sample], loss: Loss, settings: recip
     Raises:
         RunError: when no rate lowered the loss.
     """
-    import torch
-
     weights, optimizer = optimised(model, settings)
     before = copied(weights)
     torch.manual_seed(settings.seed)

@@ -1,11 +1,16 @@
 """Which layers of a model get an adapter, by their names."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from peft.tuners.lora import ParamWrapper
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from tailora import recipe
 from tailora.errors import ModelError
-from tailora.model.load import read_row, short_rows, text_backbone
+from tailora.model.load import Transformer, read_row, short_rows, text_backbone
 
 # Their kernels read the weights of these layers and never call them, so an adapter there would never be trained. PEFT
 # refuses the first, and with it its own "all-linear", and takes the second.
@@ -19,10 +24,10 @@ class Stack(NamedTuple):
     """The layers that a backbone runs one after another: the name of their list in the whole model, and the list."""
 
     name: str
-    layers: Any
+    layers: torch.nn.ModuleList
 
 
-def target_settings(model: Any, settings: recipe.Lora) -> dict[str, Any]:
+def target_settings(model: PreTrainedModel, settings: recipe.Lora) -> dict[str, object]:
     """Return which layers of `model` get an adapter, as the keywords of a PEFT configuration.
 
     Only layers that a text reaches do, whatever else in the model has their names.
@@ -31,8 +36,6 @@ def target_settings(model: Any, settings: recipe.Lora) -> dict[str, Any]:
         ModelError: when no layer has one of the names asked for, none that has it is reached by a text, or there are
             fewer layers than `last_layers`.
     """
-    from transformers.pytorch_utils import Conv1D
-
     names = linear_layers(model) if settings.targets == "all-linear" else list(settings.targets)
     layers = targeted(model, names)
     if not layers:
@@ -49,7 +52,7 @@ def target_settings(model: Any, settings: recipe.Lora) -> dict[str, Any]:
             )
         others = {name for name, _ in model.named_modules()} - layers.keys()
         names = sorted({_shortest(name, others) for name in layers})
-    found: dict[str, Any] = {
+    found: dict[str, object] = {
         "target_modules": names,
         "fan_in_fan_out": any(isinstance(layer, Conv1D) for layer in layers.values()),
     }
@@ -58,12 +61,12 @@ def target_settings(model: Any, settings: recipe.Lora) -> dict[str, Any]:
     return found
 
 
-def astray(model: Any, targets: Any) -> int:
+def astray(model: PreTrainedModel, targets: Literal["all-linear"] | Sequence[str]) -> int:
     """Return how many layers that are named in `lora.targets` lie where no text comes by, and so get no adapter."""
     return 0 if targets == "all-linear" else len(unreached(model) & targeted(model, targets).keys())
 
 
-def unreached(model: Any) -> set[str]:
+def unreached(model: PreTrainedModel) -> set[str]:
     """Name the modules of `model` that nothing calls while it reads a text: towers for images and sound, above all.
 
     Entries of a list of which others were called count as reached: which experts are asked depends on the text.
@@ -82,9 +85,7 @@ def unreached(model: Any) -> set[str]:
     return {name for name, module in model.named_modules() if module in beside}
 
 
-def _beside(module: Any, called: set[Any]) -> Iterator[Any]:
-    import torch
-
+def _beside(module: torch.nn.Module, called: set[torch.nn.Module]) -> Iterator[torch.nn.Module]:
     for child in module.children():
         if not called.isdisjoint(child.modules()):
             yield from _beside(child, called)
@@ -92,21 +93,18 @@ def _beside(module: Any, called: set[Any]) -> Iterator[Any]:
             yield from child.modules()
 
 
-def targeted(model: Any, names: Iterable[str]) -> dict[str, Any]:
+def targeted(model: torch.nn.Module, names: Iterable[str]) -> dict[str, torch.nn.Module]:
     """Return the modules of `model` that PEFT means by `names`, by their own names."""
     ends = tuple(f".{name}" for name in names)
     return {name: module for name, module in model.named_modules() if f".{name}".endswith(ends)}
 
 
-def linear_layers(model: Any) -> list[str]:
+def linear_layers(model: PreTrainedModel) -> list[str]:
     """Name every linear layer of the backbone, so without any head, and without routers of experts.
 
     Names are as short as they can be without naming another module. PEFT's own "all-linear" takes heads it does not
     know by name, and fails where it refuses one of the layers it found.
     """
-    import torch
-    from transformers.pytorch_utils import Conv1D
-
     backbone, head = set(text_backbone(model).modules()), model.get_output_embeddings()
     never = _NEVER_CALLED.get(model.config.get_text_config().model_type, set())
     chosen = {
@@ -122,13 +120,11 @@ def linear_layers(model: Any) -> list[str]:
     return sorted({_shortest(name, others) for name in chosen})
 
 
-def stacked_experts(model: Any) -> int:
+def stacked_experts(model: Transformer) -> int:
     """Return how many weights of the backbone lie in stacks of experts and have no adapter: they are no linear layers.
 
     PEFT adapts a stack where its layers have one of the target names all the same.
     """
-    from peft.tuners.lora import ParamWrapper
-
     if not _experts(model.config.get_text_config()):
         return 0
     adapted = {id(module.get_param()) for module in model.modules() if isinstance(module, ParamWrapper)}
@@ -136,12 +132,12 @@ def stacked_experts(model: Any) -> int:
     return sum(weight.numel() for weight in weights if weight.dim() == 3 and id(weight) not in adapted)
 
 
-def _is_router(module: Any, config: Any) -> bool:
+def _is_router(module: torch.nn.Module, config: PreTrainedConfig) -> bool:
     """Say whether a layer chooses among experts: it has an output for each of them."""
     return getattr(module, "out_features", None) in _experts(config)
 
 
-def _experts(config: Any) -> set[int]:
+def _experts(config: PreTrainedConfig) -> set[int]:
     """Return the number of experts of each layer by the configuration; empty for a model without any."""
     return {getattr(config, name, None) or 0 for name in _EXPERTS} - {0, 1}
 
@@ -153,10 +149,8 @@ def _shortest(name: str, others: set[str]) -> str:
     return next(end for end in ends if not any(other == end or other.endswith(f".{end}") for other in others))
 
 
-def layer_stack(model: Any) -> Stack | None:
+def layer_stack(model: PreTrainedModel) -> Stack | None:
     """Find the layers of the backbone of `model`, or None where there is no one list of them."""
-    import torch
-
     count, backbone = getattr(model.config.get_text_config(), "num_hidden_layers", None), text_backbone(model)
     inside = set(backbone.modules())
     stacks = [
@@ -167,7 +161,7 @@ def layer_stack(model: Any) -> Stack | None:
     return min(stacks, key=lambda stack: stack.name.count("."), default=None)
 
 
-def _top_settings(model: Any, count: int) -> dict[str, Any]:
+def _top_settings(model: PreTrainedModel, count: int) -> dict[str, object]:
     stack = layer_stack(model)
     if stack is None:
         raise ModelError("lora.last_layers: this model has no one list of layers; leave the key out.")

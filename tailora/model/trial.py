@@ -3,20 +3,20 @@
 import math
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from typing import Any
+
+import torch
 
 from tailora import machine, recipe
 from tailora.errors import RunError
 from tailora.model.devices import is_sharded
-from tailora.model.forecast import Held, gib, needed
-from tailora.model.losses import recompute_activations
+from tailora.model.forecast import Held, count_tokens, gib, needed
+from tailora.model.load import Transformer
+from tailora.model.losses import Loss, recompute_activations
 from tailora.text.chat import Sample
 
 _SAVED_BY_NF4 = 0.82  # of float32 weights, embeddings included, which stay as they are
 _KERNELS = 2**27  # bytes of oneDNN's kernels for bfloat16 that a trial of seconds has not made yet
 _SHARES = (0.25, 0.5)  # of the largest pass, tried before it
-
-Loss = Callable[[Any, list[Sample]], Any]  # gives summed nats as `nats`
 
 
 def approach(step: Callable[[list[Sample]], None], rows: Sequence[Sample]) -> list[Held]:
@@ -34,10 +34,8 @@ def approach(step: Callable[[list[Sample]], None], rows: Sequence[Sample]) -> li
     return measured
 
 
-def kernel_bytes(model: Any) -> int:
+def kernel_bytes(model: torch.nn.Module) -> int:
     """Return what the kernels may take that passes of ever other lengths through `model` will need after a trial."""
-    import torch
-
     return _KERNELS if any(weight.dtype == torch.bfloat16 for weight in model.parameters()) else 0
 
 
@@ -50,13 +48,8 @@ def shortened(sample: Sample, share: float) -> Sample:
     return Sample(sample.tokens[drop:], learned)
 
 
-def count_tokens(samples: Sequence[Sample]) -> int:
-    """Return the tokens of all samples together."""
-    return sum(len(sample.tokens) for sample in samples)
-
-
 def refuse(
-    model: Any, loss: Loss, settings: recipe.Train, rows: list[Sample], measured: list[Held], limit: int
+    model: Transformer, loss: Loss, settings: recipe.Train, rows: list[Sample], measured: list[Held], limit: int
 ) -> RunError:
     """Return the error that says how much memory a pass of `rows` needs, and which keys would make it fit.
 
@@ -74,7 +67,7 @@ def refuse(
 
 
 def _remedies(
-    model: Any, loss: Loss, settings: recipe.Train, rows: list[Sample], measured: list[Held]
+    model: Transformer, loss: Loss, settings: recipe.Train, rows: list[Sample], measured: list[Held]
 ) -> list[tuple[str, int]]:
     """Return keys that lower memory, with the peak that is expected with them."""
     whole, longest = count_tokens(rows), max(len(sample.tokens) for sample in rows)
@@ -110,7 +103,7 @@ def _largest_of_each(remedies: list[tuple[str, int]]) -> list[tuple[str, int]]:
     return list(first.values())
 
 
-def _with_recompute(model: Any, loss: Loss, rows: list[Sample], grows: int) -> int:
+def _with_recompute(model: Transformer, loss: Loss, rows: list[Sample], grows: int) -> int:
     """Return what a pass takes of `grows` bytes when its layers are recomputed: what is kept, and one layer at work."""
     part = [shortened(sample, _SHARES[0]) for sample in rows]
     before = kept_bytes(model, part, loss)
@@ -119,14 +112,12 @@ def _with_recompute(model: Any, loss: Loss, rows: list[Sample], grows: int) -> i
     return round(grows * min(1.0, kept_bytes(model, part, loss) / before + 1 / layers))
 
 
-def kept_bytes(model: Any, samples: list[Sample], loss: Loss) -> int:
+def kept_bytes(model: Transformer, samples: list[Sample], loss: Loss) -> int:
     """Return the bytes that a pass of `samples` keeps for the way back, apart from the weights."""
-    import torch
-
     weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
     kept: dict[int, int] = {}
 
-    def keep(tensor: Any) -> Any:
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()

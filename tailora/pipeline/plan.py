@@ -6,8 +6,7 @@ from typing import Any
 
 from tailora import machine
 from tailora.data.read import read_general
-from tailora.model.forecast import Forecast, Plan, grown
-from tailora.model.trial import count_tokens, kernel_bytes
+from tailora.model.forecast import Forecast, Plan, count_tokens, grown
 from tailora.pipeline.prepare import prepare
 from tailora.pipeline.train import Ready, set_up
 from tailora.recipe import Recipe
@@ -25,6 +24,7 @@ def plan(run: Run) -> Plan:
         RunError: when training needs more memory than may be held; says which keys would make it fit.
     """
     from tailora.model.fit import foretell
+    from tailora.model.trial import kernel_bytes
 
     recipe, splits = run.recipe, prepare(run)
     started, stage = time.monotonic(), Stage(run.folder, writes=False)

@@ -2,15 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from tailora import recipe
 from tailora.errors import RecipeError, did_you_mean
 from tailora.files import Row
-from tailora.model.fit import LossSum
-from tailora.model.losses import Path
 from tailora.text.chat import Sample
 from tailora.text.length_budget import Fitting
+
+if TYPE_CHECKING:  # commands that never load a model ask for metrics too
+    from transformers import PreTrainedModel
+
+    from tailora.model.load import Transformer
+    from tailora.model.losses import LossSum, Path
 
 
 @dataclass(frozen=True)
@@ -76,23 +80,23 @@ class Task(Protocol):
     prompts: Any
     """What turns rows into tokens, with its `tokenizer`, `remarks()` and `fingerprint()`."""
 
-    def load(self, settings: recipe.Model) -> Any:
+    def load(self, settings: recipe.Model) -> "PreTrainedModel":
         """Load the base model in float32, ready for an adapter, in evaluation mode."""
 
-    def longest(self, model: Any, settings: recipe.Model) -> int:
+    def longest(self, model: "Transformer", settings: recipe.Model) -> int:
         """Return the most tokens that a row may have."""
 
     def fit(self, rows: Sequence[Row], longest: int, split: str) -> Fitting:
         """Encode rows and make them fit into `longest` tokens."""
 
-    def choose_path(self, model: Any, settings: recipe.Train) -> Path:
+    def choose_path(self, model: "Transformer", settings: recipe.Train) -> "Path":
         """Choose how losses of `model` are computed from now on, in place."""
 
     def encode(self, row: Row) -> Sample:
         """Return the tokens of one prepared row, with what is learned of it."""
 
-    def loss(self, model: Any, samples: list[Sample]) -> LossSum:
+    def loss(self, model: "Transformer", samples: list[Sample]) -> "LossSum":
         """Return the summed loss in nats and the number of target tokens."""
 
-    def row_losses(self, model: Any, samples: list[Sample]) -> list[float]:
+    def row_losses(self, model: "Transformer", samples: list[Sample]) -> list[float]:
         """Return the summed loss of each sample in nats, without gradients."""

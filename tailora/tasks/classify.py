@@ -1,20 +1,28 @@
 """The task "classify": an encoder or causal language model with a head learns to label texts."""
 
-from collections.abc import Container, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from typing import Literal, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tailora import recipe
 from tailora.data.rows import question
 from tailora.errors import RecipeError, did_you_mean
 from tailora.files import Row, fingerprint
 from tailora.measure.classification import f1_counts, macro_f1, weighted_f1
-from tailora.model.fit import LossSum
-from tailora.model.losses import Path, micro_batches
+from tailora.model.classifier import choose_classifier_path, class_logits, load_classifier, longest_row, mean_states
+from tailora.model.load import Transformer
+from tailora.model.losses import LossSum, Path, micro_batches
 from tailora.tasks.base import Metric, with_primary
 from tailora.text.batching import results_by_number
 from tailora.text.chat import Sample
 from tailora.text.label_texts import Texts
 from tailora.text.length_budget import Fitting
+
+T = TypeVar("T")
 
 
 def _counts(row: Row) -> list[int]:
@@ -42,7 +50,9 @@ METRICS = (
 class Classify:
     """Labels of texts: a loss on the right label, and a probability for every label."""
 
-    def __init__(self, asked: recipe.Recipe, tokenizer: Any, names: Sequence[str], rows: dict[str, int]) -> None:
+    def __init__(
+        self, asked: recipe.Recipe, tokenizer: PreTrainedTokenizerBase, names: Sequence[str], rows: dict[str, int]
+    ) -> None:
         """Take the classes in order, and the number of training rows of each."""
         self.prompts = Texts(tokenizer, names)
         self.metrics: Sequence[Metric] = with_primary(METRICS, asked.evaluate.primary)
@@ -54,42 +64,32 @@ class Classify:
         """The classes in order."""
         return self.prompts.names
 
-    def load(self, settings: recipe.Model) -> Any:
+    def load(self, settings: recipe.Model) -> PreTrainedModel:
         """Load the base model with an untrained head."""
-        from tailora.model.classifier import load_classifier
-
         return load_classifier(settings, self.names, self.prompts.tokenizer.pad_token_id, self._asked.train.seed)
 
-    def longest(self, model: Any, settings: recipe.Model) -> int:
+    def longest(self, model: Transformer, settings: recipe.Model) -> int:
         """Return the most tokens that a row may have."""
-        from tailora.model.classifier import longest_row
-
         return longest_row(model, self.prompts.tokenizer, settings)
 
     def fit(self, rows: Sequence[Row], longest: int, split: str) -> Fitting:
         """Encode rows and cut them to `longest` tokens."""
         return self.prompts.fit(rows, longest, split)
 
-    def choose_path(self, model: Any, settings: recipe.Train) -> Path:
+    def choose_path(self, model: Transformer, settings: recipe.Train) -> Path:
         """Choose how results are computed: with fused LoRA layers where that gives the same numbers."""
-        from tailora.model.classifier import choose_classifier_path
-
         return choose_classifier_path(model, settings.kernels)
 
     def encode(self, row: Row) -> Sample:
         """Return the tokens of a prepared row and the number of its class."""
         return self.prompts.encode(row)
 
-    def loss(self, model: Any, samples: list[Sample]) -> LossSum:
+    def loss(self, model: Transformer, samples: list[Sample]) -> LossSum:
         """Return the summed loss of the labels, smoothed and weighted as the recipe asks, and the number of rows.
 
         A row weighs what its own label does; the weights of "balanced" have mean 1 over the training rows, so rates
         and norms keep their meaning.
         """
-        import torch
-
-        from tailora.model.classifier import class_logits
-
         logits = class_logits(model, samples)
         labels = torch.tensor([sample.label for sample in samples], device=logits.device)
         smoothing = self._asked.train.label_smoothing
@@ -97,38 +97,34 @@ class Classify:
         weights = torch.tensor(self._weights, device=logits.device)[labels]
         return LossSum((nats * weights).sum(), len(samples))
 
-    def row_losses(self, model: Any, samples: list[Sample]) -> list[float]:
+    def row_losses(self, model: Transformer, samples: list[Sample]) -> list[float]:
         """Return −ln p of the label of each sample, in nats, neither smoothed nor weighted."""
-        import torch
-
-        from tailora.model.classifier import class_logits
-
         with torch.inference_mode():
             chances = class_logits(model, samples).double().log_softmax(-1)
         return [-float(chances[place, sample.label]) for place, sample in enumerate(samples)]
 
     def probabilities(
-        self, model: Any, samples: Sequence[Sample], known: Container[int] = ()
+        self, model: Transformer, samples: Sequence[Sample], known: Container[int] = ()
     ) -> Iterator[dict[int, list[float]]]:
         """Yield the probability of each class for the samples by number, batch by batch but for those `known`."""
-        from tailora.model.classifier import class_logits
-
         return self._in_batches(
             model, samples, known, lambda part: class_logits(model, part).double().softmax(-1).tolist()
         )
 
-    def states(self, model: Any, samples: Sequence[Sample], known: Container[int] = ()) -> Iterator[dict[int, Any]]:
+    def states(
+        self, model: Transformer, samples: Sequence[Sample], known: Container[int] = ()
+    ) -> Iterator[dict[int, NDArray[np.float32]]]:
         """Yield what the backbone makes of the samples likewise: the mean of its last states over tokens [width]."""
-        from tailora.model.classifier import mean_states
-
         return self._in_batches(model, samples, known, lambda part: mean_states(model, part).cpu().numpy())
 
     def _in_batches(
-        self, model: Any, samples: Sequence[Sample], known: Container[int], compute: Any
-    ) -> Iterator[dict[int, Any]]:
+        self,
+        model: Transformer,
+        samples: Sequence[Sample],
+        known: Container[int],
+        compute: Callable[[list[Sample]], Iterable[T]],
+    ) -> Iterator[dict[int, T]]:
         """Yield what `compute` gives for batches of similar length; those that are `known` as a whole are left out."""
-        import torch
-
         batches = micro_batches(model, samples, self._asked.train.micro_batch_tokens)
         return results_by_number(samples, batches, known, torch.inference_mode()(compute))
 
@@ -137,7 +133,9 @@ class Classify:
         return fingerprint(question(row))
 
 
-def class_weights(asked: Any, names: Sequence[str], rows: dict[str, int]) -> list[float]:
+def class_weights(
+    asked: Literal["balanced"] | dict[str, float] | None, names: Sequence[str], rows: dict[str, int]
+) -> list[float]:
     """Return how much a row of each class counts; "balanced" is rows / (classes · its rows), as in scikit-learn.
 
     Raises:

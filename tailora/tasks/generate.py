@@ -4,17 +4,18 @@ import datetime
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tailora import machine, recipe, sandbox
 from tailora.data.code_benchmarks import STUB, completed
 from tailora.files import Row
 from tailora.measure import metrics, prose, syntax
-from tailora.model.fit import LossSum
-from tailora.model.load import load_base, longest_input
-from tailora.model.losses import Path, choose_path, token_nats
+from tailora.model.load import Transformer, load_base, longest_input
+from tailora.model.losses import LossSum, Path, choose_path, token_nats
 from tailora.run import progress
 from tailora.tasks.base import Metric, with_primary
 from tailora.tasks.own import load_own, score_own
@@ -120,7 +121,9 @@ class Reading(NamedTuple):
 class Generate:
     """Answers in text: likelihood of the reference, and what the generated answer is worth."""
 
-    def __init__(self, settings: recipe.Evaluate, tokenizer: Any, day: datetime.date | None = None) -> None:
+    def __init__(
+        self, settings: recipe.Evaluate, tokenizer: PreTrainedTokenizerBase, day: datetime.date | None = None
+    ) -> None:
         self.prompts = Prompts(tokenizer, day)
         self._settings = settings
         self._own = load_own(settings.metrics)
@@ -128,11 +131,11 @@ class Generate:
         known = [first, *_sampled_metrics(settings.samples), *rest, *(own.metric for own in self._own)]
         self.metrics: Sequence[Metric] = with_primary(known, settings.primary)
 
-    def load(self, settings: recipe.Model) -> Any:
+    def load(self, settings: recipe.Model) -> PreTrainedModel:
         """Load the causal language model."""
         return load_base(settings)
 
-    def longest(self, model: Any, settings: recipe.Model) -> int:
+    def longest(self, model: Transformer, settings: recipe.Model) -> int:
         """Return the most tokens that prompt and answer may have together."""
         return longest_input(model.config, settings)
 
@@ -140,7 +143,7 @@ class Generate:
         """Encode rows and make them fit into `longest` tokens; answers are never cut."""
         return fit_rows(rows, self.prompts, longest, split)
 
-    def choose_path(self, model: Any, settings: recipe.Train) -> Path:
+    def choose_path(self, model: Transformer, settings: recipe.Train) -> Path:
         """Choose how losses are computed: packed where that gives the same numbers."""
         return choose_path(model, settings.kernels)
 
@@ -148,21 +151,20 @@ class Generate:
         """Return prompt, answer and end token of a prepared row."""
         return self.prompts.encode(row["prompt"], row["answer"])
 
-    def loss(self, model: Any, samples: list[Sample]) -> LossSum:
+    def loss(self, model: Transformer, samples: list[Sample]) -> LossSum:
         """Return the summed negative log-likelihood of answer and end tokens, and their number."""
         nats = token_nats(model, samples).nats
         return LossSum(nats.sum(), len(nats))
 
-    def row_losses(self, model: Any, samples: list[Sample]) -> list[float]:
+    def row_losses(self, model: Transformer, samples: list[Sample]) -> list[float]:
         """Return −Σ ln p over each sample's answer and end token, in nats."""
         return [reading.nats for reading in self.row_readings(model, samples)]
 
-    def row_readings(self, model: Any, samples: list[Sample]) -> list[Reading]:
+    def row_readings(self, model: Transformer, samples: list[Sample]) -> list[Reading]:
         """Return the loss of each sample's answer and end token, and how many of them the model found likeliest."""
-        import torch
-
         with torch.inference_mode():
             nats, owner, right = token_nats(model, samples)
+            assert right is not None  # which is so where no gradients are kept
             sums = torch.zeros(2, len(samples), dtype=torch.float64, device=nats.device)
             sums[0].index_add_(0, owner, nats.double())
             sums[1].index_add_(0, owner, right.double())

@@ -15,18 +15,24 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tailora import machine
 from tailora.errors import DataError, RunError, TailoraError, did_you_mean
 from tailora.files import Row, fingerprint
-from tailora.model.decode import Limits
 from tailora.run import tell
 from tailora.tasks.base import Metric
-from tailora.tasks.harness_model import Asked, Cut, harness_model
+from tailora.tasks.harness_requests import Asked, Cut
 
+if TYPE_CHECKING:  # whether a source is of the harness is asked before any model is loaded
+    from transformers import PreTrainedTokenizerBase
+
+    from tailora.model.decode import Limits
+    from tailora.model.load import Transformer
+
+# The harness declares no types: its tasks, documents and results are Any below.
 PREFIX = "lm_eval:"
 _FEWSHOT_SEED = 1234  # of the harness's own commands
 # Aggregations that are paired row by row: of the sum over rows by the sum of weights, or of the mean where it is None.
@@ -91,12 +97,19 @@ class Harness:
             self._loaded.update(_load(list(self.names)))
         return self._loaded[name]
 
-    def ask(self, rows: Sequence[Row], model: Any, tokenizer: Any, limits: Limits, asked: Asked) -> tuple[Any, Cut]:
+    def ask(
+        self,
+        rows: Sequence[Row],
+        model: "Transformer",
+        tokenizer: "PreTrainedTokenizerBase",
+        limits: "Limits",
+        asked: Asked,
+    ) -> tuple[Any, Cut]:
         """Let the harness ask `rows`; returns its results, with `results` and `samples` by task, and what was cut.
 
         Of `limits`, the most tokens of prompt and answer together and the rows at a time hold; the rest is each task's.
         """
-        import lm_eval
+        import lm_eval  # an extra
 
         numbers: dict[str, list[int]] = {}
         for row in rows:
@@ -106,7 +119,9 @@ class Harness:
             task.set_fewshot_seed(seed=_FEWSHOT_SEED)
         samples, screen = {leaf: sorted(chosen) for leaf, chosen in numbers.items()}, sys.stderr
         with _contained(self.source, "ask or score", ours=(RuntimeError, MemoryError)):
-            lm = harness_model(model, tokenizer, limits, asked, screen)
+            from tailora.tasks.harness_model import HarnessModel
+
+            lm = HarnessModel(model, tokenizer, limits, asked, screen)
             results = lm_eval.evaluate(lm, {"tasks": tasks}, samples=samples, bootstrap_iters=0)
         return results, lm.counted
 

@@ -4,13 +4,17 @@ import contextlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils import normalize_gen_kwargs
+from transformers import PreTrainedTokenizerBase
 
 from tailora.errors import DataError, RunError
 from tailora.model.decode import Limits
-from tailora.tasks.generate import Reading
+from tailora.model.load import Transformer
+from tailora.tasks.harness_requests import Asked, Cut
 from tailora.text.chat import Sample
 
 # What a task may say of how answers are made; the last three mean nothing where the likeliest token is taken.
@@ -18,71 +22,56 @@ _KNOWN = {"until", "do_sample", "temperature", "max_gen_toks"}
 _OF_CHANCE = {"top_p", "top_k", "min_p"}
 
 
-class Asked(NamedTuple):
-    """How a model is asked: likelihoods of samples in nats, and answers to prompts in tokens, each up to a stop."""
+class HarnessModel(HFLM):  # type: ignore[misc]
+    """What the harness takes for a model; `counted` holds what was cut. Progress is shown on `screen`."""
 
-    weigh: Callable[[list[Sample]], list[Reading]]
-    answer: Callable[[list[list[int]], Limits, list[str]], list[str]]
+    def __init__(
+        self, model: Transformer, tokenizer: PreTrainedTokenizerBase, limits: Limits, asked: Asked, screen: TextIO
+    ) -> None:
+        # A window and the token that it foretells last fill the model; all windows of a text come at once.
+        longest = limits.longest - 1
+        super().__init__(pretrained=model, tokenizer=tokenizer, max_length=longest, batch_size=sys.maxsize)
+        self.counted = Cut()
+        self._limits, self._asked, self._screen = limits, asked, screen
 
+    def _loglikelihood_tokens(self, requests: Any, **_: Any) -> list[tuple[float, bool]]:
+        samples = [self._sample(context, answer) for _, context, answer in requests]
+        with contextlib.redirect_stderr(self._screen):
+            readings = self._asked.weigh(samples)
+        pairs = zip(readings, samples, strict=True)
+        return [(-reading.nats, reading.right == sample.targets) for reading, sample in pairs]
 
-@dataclass
-class Cut:
-    """Requests to a model, and those of them which lost their beginning since they were too long."""
+    def _sample(self, context: list[int], answer: list[int]) -> Sample:
+        if not answer:
+            raise DataError("the tokenizer makes no token of an answer, so it has no likelihood.")
+        tokens = self._shortened(context + answer, self._limits.longest)
+        return Sample(tokens, [(max(1, len(tokens) - len(answer)), len(tokens))])
 
-    requests: int = 0
-    cut: int = 0
+    def _shortened(self, tokens: list[int], longest: int) -> list[int]:
+        self.counted.requests += 1
+        self.counted.cut += len(tokens) > longest
+        return tokens[-longest:]
 
+    def generate_until(self, requests: Any, **_: Any) -> list[str]:
+        """Return the answer to each request."""
+        found: dict[int, str] = {}
+        for numbers in _alike([request.args for request in requests]):
+            prompts = [requests[number].args[0] for number in numbers]
+            found |= zip(numbers, self._answers(prompts, requests[numbers[0]].args[1], numbers[0]), strict=True)
+        return [found[number] for number in range(len(requests))]
 
-def harness_model(model: Any, tokenizer: Any, limits: Limits, asked: Asked, screen: Any) -> Any:
-    """Return what the harness takes for a model; `counted` holds what was cut. Progress is shown on `screen`."""
-    from lm_eval.models.huggingface import HFLM
-
-    class HarnessModel(HFLM):  # type: ignore[misc]
-        def __init__(self) -> None:
-            # A window and the token that it foretells last fill the model; all windows of a text come at once.
-            longest = limits.longest - 1
-            super().__init__(pretrained=model, tokenizer=tokenizer, max_length=longest, batch_size=sys.maxsize)
-            self.counted = Cut()
-
-        def _loglikelihood_tokens(self, requests: Any, **_: Any) -> list[tuple[float, bool]]:
-            samples = [self._sample(context, answer) for _, context, answer in requests]
-            with contextlib.redirect_stderr(screen):
-                readings = asked.weigh(samples)
-            pairs = zip(readings, samples, strict=True)
-            return [(-reading.nats, reading.right == sample.targets) for reading, sample in pairs]
-
-        def _sample(self, context: list[int], answer: list[int]) -> Sample:
-            if not answer:
-                raise DataError("the tokenizer makes no token of an answer, so it has no likelihood.")
-            tokens = self._shortened(context + answer, limits.longest)
-            return Sample(tokens, [(max(1, len(tokens) - len(answer)), len(tokens))])
-
-        def _shortened(self, tokens: list[int], longest: int) -> list[int]:
-            self.counted.requests += 1
-            self.counted.cut += len(tokens) > longest
-            return tokens[-longest:]
-
-        def generate_until(self, requests: Any, **_: Any) -> list[str]:
-            found: dict[int, str] = {}
-            for numbers in _alike([request.args for request in requests]):
-                prompts = [requests[number].args[0] for number in numbers]
-                found |= zip(numbers, self._answers(prompts, requests[numbers[0]].args[1], numbers[0]), strict=True)
-            return [found[number] for number in range(len(requests))]
-
-        def _answers(self, prompts: list[str], wishes: dict[str, Any], first: int) -> list[str]:
-            way = _way(wishes, self.max_gen_toks)
-            room = limits.longest - way["max_gen_toks"]
-            if room < 1:
-                raise RunError(
-                    f"a task wants answers of {way['max_gen_toks']:,} tokens, and the model reads {limits.longest:,}; "
-                    "raise model.max_length."
-                )
-            tokens = [self._shortened(self.tok_encode(prompt), room) for prompt in prompts]
-            most = limits._replace(max_new_tokens=way["max_gen_toks"], temperature=way["temperature"], seed=first)
-            with contextlib.redirect_stderr(screen):
-                return asked.answer(tokens, most, way["until"])
-
-    return HarnessModel()
+    def _answers(self, prompts: list[str], wishes: dict[str, Any], first: int) -> list[str]:
+        way = _way(wishes, self.max_gen_toks)
+        room = self._limits.longest - way["max_gen_toks"]
+        if room < 1:
+            raise RunError(
+                f"a task wants answers of {way['max_gen_toks']:,} tokens, and the model reads "
+                f"{self._limits.longest:,}; raise model.max_length."
+            )
+        tokens = [self._shortened(self.tok_encode(prompt), room) for prompt in prompts]
+        most = self._limits._replace(max_new_tokens=way["max_gen_toks"], temperature=way["temperature"], seed=first)
+        with contextlib.redirect_stderr(self._screen):
+            return self._asked.answer(tokens, most, way["until"])
 
 
 def _alike(requests: Sequence[tuple[str, dict[str, Any]]]) -> list[list[int]]:
@@ -98,8 +87,6 @@ def _alike(requests: Sequence[tuple[str, dict[str, Any]]]) -> list[list[int]]:
 
 def _way(wishes: dict[str, Any], most: int) -> dict[str, Any]:
     """Return how answers are made, in the harness's words; raise RunError when ours are not made in that way."""
-    from lm_eval.models.utils import normalize_gen_kwargs
-
     way: dict[str, Any] = {"temperature": 0.0, **normalize_gen_kwargs(wishes, most)}
     strange = way.keys() - _KNOWN - (set() if way["do_sample"] else _OF_CHANCE)
     if strange:

@@ -7,6 +7,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from tailora.errors import RecipeError, RunError
@@ -62,7 +63,7 @@ def _load(name: str) -> OwnMetric:
     return OwnMetric(metric, found)
 
 
-def _module(name: str) -> Any:
+def _module(name: str) -> ModuleType:
     path = _own_path(name)
     if not path.is_file():
         return importlib.import_module(name)

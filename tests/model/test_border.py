@@ -18,7 +18,7 @@ from transformers import LlamaForSequenceClassification
 from tailora.errors import DataError, ModelError, TailoraError
 from tailora.evaluation.other_rows import recipe_of_adapter
 from tailora.model import adapters, load
-from tailora.model.border import check_base
+from tailora.model.border import check_base, read_labels
 from tailora.model.classifier import class_logits, load_classifier
 from tailora.model.locate import locate_base
 from tailora.recipe import Evaluate, Model, Train
@@ -84,7 +84,7 @@ def answer(base: Path, adapter: Path | None = None) -> None:
 
 def label(base: Path, adapter: Path) -> None:
     asked = recipe_of_adapter(adapter, str(base), "rows.jsonl")
-    names = adapters.read_labels(adapter) or [str(number) for number in range(adapters.count_labels(adapter))]
+    names = read_labels(adapter) or [str(number) for number in range(adapters.count_labels(adapter))]
     model = adapters.put_on(load_classifier(asked.model, names, 0, 0), adapter, "base")
     class_logits(model, load.short_rows(model))
 

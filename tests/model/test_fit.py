@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 
 from tailora import recipe
 from tailora.errors import RunError, Stopped
-from tailora.model.fit import LossSum, accumulate, fit, validate
+from tailora.model.fit import accumulate, fit, validate
 from tailora.model.lora import add_lora, trainable
+from tailora.model.losses import LossSum
 from tailora.run import Stage
 from tailora.tasks.generate import Generate
 from tailora.text.batching import epoch_batches

@@ -24,7 +24,8 @@ from transformers import (
 import tailora.model.gguf
 from tailora import files
 from tailora.errors import ModelError
-from tailora.model.gguf import ORIGIN, convert
+from tailora.model.border import ORIGIN
+from tailora.model.gguf import convert
 from tailora.model.locate import converted_models, locate_base, origin_of
 from tests.gguf_files import llama_cpp, toy, write_gguf
 

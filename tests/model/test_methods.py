@@ -16,10 +16,10 @@ import tailora
 from tailora import recipe
 from tailora.errors import ModelError, RunError, Stopped
 from tailora.model.adalora import Ranks
-from tailora.model.fit import LossSum, fit
+from tailora.model.fit import fit
 from tailora.model.load import base_fingerprint, load_adapter
 from tailora.model.lora import adalora_ranks, add_lora, rate_groups, save_adapter, saved_adapter, trainable
-from tailora.model.losses import choose_path, token_nats
+from tailora.model.losses import LossSum, choose_path, token_nats
 from tailora.model.targets import linear_layers
 from tailora.run import Stage
 from tailora.tasks.generate import Generate

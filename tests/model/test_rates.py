@@ -8,8 +8,8 @@ import torch
 
 from tailora import recipe
 from tailora.errors import RunError
-from tailora.model.fit import LossSum
 from tailora.model.lora import add_lora, trainable
+from tailora.model.losses import LossSum
 from tailora.model.rates import HIGHEST, LOWEST, STEPS, find_rate
 from tailora.tasks.generate import Generate
 from tests.toys import toy_model, toy_samples, toy_tokenizer
