@@ -114,7 +114,7 @@ def test_what_was_made_from_other_values_is_refused_with_the_key(tmp_path: Path)
     record.write_text(json.dumps(json.loads(record.read_text()) | {"format": 0}))
     manifest = record.with_name("manifest.json")
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {record.name: files.sha256(record)}))
-    with pytest.raises(RunError, match="checkpoint format = 0"):
+    with pytest.raises(RunError, match=r"checkpoint format has changed since \(0, now"):
         checkpoint.newest(Stage(tmp_path))
 
 
