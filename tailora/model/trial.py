@@ -15,7 +15,7 @@ from tailora.model.losses import Loss, recompute_activations
 from tailora.text.chat import Sample
 
 _SAVED_BY_NF4 = 0.82  # of float32 weights, embeddings included, which stay as they are
-_KERNELS = 2**27  # bytes of oneDNN's kernels for bfloat16 that a trial of seconds has not made yet
+_KERNELS = 2**28  # bytes that bfloat16 comes to hold within some steps and a trial of seconds does not show (PLAN.md)
 _SHARES = (0.25, 0.5)  # of the largest pass, tried before it
 
 

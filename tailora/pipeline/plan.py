@@ -40,7 +40,7 @@ def plan(run: Run) -> Plan:
     held = machine.held_memory_bytes() + _later_bytes(recipe, ready, splits.test)
     if machine.device() == "cpu":
         adapter = 2 * 4 * stage.facts["weights"]["trainable"]  # in its file and in memory, which is loaded on top
-        held = max(loading_bytes + adapter, grown(held, resting) + kernel_bytes(ready.model))
+        held = max(loading_bytes + adapter, grown(held, resting) + kernel_bytes(ready.model) // 2)  # no way back
     training = 0.0 if run.is_done("train") else loading + forecast.trial_seconds + forecast.seconds
     return Plan(
         rows={"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)},
