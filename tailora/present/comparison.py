@@ -62,6 +62,7 @@ def sentences(comparison: Row) -> list[str]:
 def warnings(comparison: Row) -> list[str]:
     """Return what a reader should act on or know before using the result, the most serious first."""
     lines = [*_idle(comparison), *_failing_references(comparison)]
+    lines += [_against_baseline(entry) for entry in _baselines(comparison, _NO_DIFFERENCE)]
     clean = comparison["clean"]
     if clean["rows"] is None or clean["rows"] < clean["of"]:
         lines.append(_contamination(clean))
@@ -78,15 +79,13 @@ def notes(comparison: Row) -> list[str]:
     whole = primary_entry(comparison)
     lines = [
         *([power] if (power := _power(whole)) else []),
-        f"wins {whole['wins']:,} · losses {whole['losses']:,} · ties {whole['ties']:,} of tuned against base, by row",
+        *(["the base model's head is untrained, so it scores at chance level"] if _is_untrained(comparison) else []),
+        *(_against_baseline(entry) for entry in _baselines(comparison, "better")),
+        f"tuned against base, row by row: {whole['wins']:,} wins, {whole['losses']:,} losses, {whole['ties']:,} ties",
         _choice(comparison),
     ]
     if "pass@1" in comparison["absent"]:
         lines.append("no tests were run: neither similarity to a reference answer nor code that runs is correctness")
-    if comparison.get("head") == "untrained":
-        lines.append("the base model's head is untrained, so it scores at chance level")
-    losing = _losing(comparison)
-    lines += [_against_baseline(entry) for entry in comparison.get("baselines", []) if entry not in losing]
     for entry in comparison["metrics"]:
         if _is_part_of_primary(entry, comparison):
             lines.append("; ".join(filter(None, (_sentence(entry), _power(entry)))))
@@ -105,8 +104,16 @@ def notes(comparison: Row) -> list[str]:
 
 def _losing(comparison: Row) -> list[Row]:
     """Return the baselines that are better than the tuned model, the best first."""
-    losing = [entry for entry in comparison.get("baselines", []) if entry["accuracies"]["verdict"] == "worse"]
-    return sorted(losing, key=lambda entry: -float(entry["accuracies"]["base"]))
+    return sorted(_baselines(comparison, "worse"), key=lambda entry: -float(entry["accuracies"]["base"]))
+
+
+def _baselines(comparison: Row, verdict: str) -> list[Row]:
+    """Return the baselines to which the tuned model compares so."""
+    return [entry for entry in comparison.get("baselines", []) if entry["accuracies"]["verdict"] == verdict]
+
+
+def _is_untrained(comparison: Row) -> bool:
+    return comparison.get("head") == "untrained"
 
 
 def _is_part_of_primary(entry: Row, comparison: Row) -> bool:
