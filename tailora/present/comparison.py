@@ -46,12 +46,16 @@ def primary_entry(comparison: Row) -> Row:
 
 def contradicted(comparison: Row) -> bool:
     """Say whether something that a reader must know contradicts the verdict."""
-    return bool(_losing(comparison) or _contradictions(comparison, primary_entry(comparison)))
+    return bool(_baselines(comparison, "worse") or _contradictions(comparison, primary_entry(comparison)))
 
 
 def headline(comparison: Row) -> list[str]:
-    """Return the verdict as a sentence; before it, the baselines that beat the tuned model."""
-    return [*map(_against_baseline, _losing(comparison)), verdict_line(comparison)]
+    """Return the verdict as a sentence; before it the baselines that beat it, after it the best beaten."""
+    return [
+        *map(_against_baseline, _by_accuracy(_baselines(comparison, "worse"))),
+        verdict_line(comparison),
+        *map(_against_baseline, _by_accuracy(_baselines(comparison, "better"))[:1]),
+    ]
 
 
 def sentences(comparison: Row) -> list[str]:
@@ -80,7 +84,7 @@ def notes(comparison: Row) -> list[str]:
     lines = [
         *([power] if (power := _power(whole)) else []),
         *(["the base model's head is untrained, so it scores at chance level"] if _is_untrained(comparison) else []),
-        *(_against_baseline(entry) for entry in _baselines(comparison, "better")),
+        *map(_against_baseline, _by_accuracy(_baselines(comparison, "better"))[1:]),
         f"tuned against base, row by row: {whole['wins']:,} wins, {whole['losses']:,} losses, {whole['ties']:,} ties",
         _choice(comparison),
     ]
@@ -102,9 +106,9 @@ def notes(comparison: Row) -> list[str]:
     return lines + _harness(comparison.get("harness"))
 
 
-def _losing(comparison: Row) -> list[Row]:
-    """Return the baselines that are better than the tuned model, the best first."""
-    return sorted(_baselines(comparison, "worse"), key=lambda entry: -float(entry["accuracies"]["base"]))
+def _by_accuracy(baselines: list[Row]) -> list[Row]:
+    """Return the baselines with the best first."""
+    return sorted(baselines, key=lambda entry: -float(entry["accuracies"]["base"]))
 
 
 def _baselines(comparison: Row, verdict: str) -> list[Row]:
