@@ -37,9 +37,16 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Do this stage again, and t
 UnsafeExec = Annotated[
     bool, typer.Option("--unsafe-exec", help="Where no sandbox holds, run generated programs with limits only.")
 ]
-Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Show every metric, note and warning; the report has them all.")
-]
+
+
+def _listen(verbose: bool) -> bool:
+    """Choose how much of what stages tell is shown."""
+    logging.getLogger("tailora").setLevel(logging.DEBUG if verbose else logging.INFO)
+    return verbose
+
+
+_VERBOSE = "Show every metric, note and warning; the report has them all."
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", callback=_listen, help=_VERBOSE)]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Refuse data of which anything would only be counted and shown.")
 ]
@@ -73,7 +80,6 @@ def run_command(
     verbose: Verbose = False,
 ) -> None:
     """Prepare, train, evaluate and report; finished stages are not done again."""
-    _listen(verbose)
     overrides = _with_flags(overrides, {"data.strict": strict, "evaluate.unsafe_exec": unsafe_exec})
     run = _open(recipe, overrides, runs, "prepare" if fresh else None, trains=True)
     with run.lock():
@@ -95,7 +101,6 @@ def _stage_command(verb: str, act: Callable[["Run", bool], None], text: str) -> 
         fresh: Fresh = False,
         verbose: Verbose = False,
     ) -> None:
-        _listen(verbose)
         needs = () if verb == "report" else ("data", "base")
         run = _open(recipe, overrides, runs, verb if fresh else None, needs, trains=verb == "train")
         act(run, verbose)
@@ -125,13 +130,14 @@ def _open(
 
     name, overrides, runs = _found(name, overrides or [], runs)
     recipe = load_recipe(name, overrides)
+    known = Run(runs / recipe.name, recipe)
     if machine.place().number:
         if trains:
             from tailora.pipeline import train
 
-            train(Run(runs / recipe.name, recipe))
+            train(known)
         raise typer.Exit
-    prepared = (runs / recipe.name / "prepare").is_dir() and again != "prepare"
+    prepared = known.is_done("prepare") and again != "prepare"
     if "data" in needs and not prepared:  # a prepared run needs its sources no more
         locate_sources(recipe.data)
     if "base" in needs:
@@ -152,13 +158,13 @@ def _found(name: str, overrides: list[str], runs: Path) -> tuple[str, list[str],
 
 
 def _prepare(run: "Run", verbose: bool) -> None:
-    from tailora.files import read_json
     from tailora.pipeline import prepare
-    from tailora.present.data import card_lines, warnings
+    from tailora.present.data import card_lines, read_card, warnings
 
     prepare(run)
-    _say("prepare", *card_lines(run.folder))
-    _warn(warnings(read_json(run.folder / "prepare" / "card.json")), "`tailora show data`", verbose)
+    card = read_card(run.folder)
+    _say("prepare", *card_lines(card))
+    _warn(warnings(card), "`tailora show data`", verbose)
 
 
 def _train(run: "Run", verbose: bool) -> None:
@@ -177,9 +183,9 @@ def _evaluate(run: "Run", verbose: bool) -> None:
 
 
 def _show_outside(comparison: dict[str, Any], run: "Run", verbose: bool) -> None:
-    from tailora.present.data import other_rows_lines
+    from tailora.present.data import other_rows_lines, read_card
 
-    _say("prepare", *other_rows_lines(run.folder))
+    _say("prepare", *other_rows_lines(read_card(run.folder)))
     _show_comparison(comparison, verbose)
     _say("evaluate", f"answers, scores and comparison: {run.folder / 'evaluate'}")
 
@@ -214,7 +220,6 @@ def prepare_command(
     verbose: Verbose = False,
 ) -> None:
     """Read, clean and split the data, with a card of what was kept and dropped."""
-    _listen(verbose)
     overrides = _with_flags(overrides, {"data.strict": strict})
     run = _open(recipe, overrides, runs, "prepare" if fresh else None, ("data",))
     _prepare(run, verbose)
@@ -245,7 +250,6 @@ def evaluate_command(  # noqa: PLR0913  (the options of a command)
     With --on, the adapter of a finished run meets other rows, such as MBPP or HumanEval. With --adapter and --data, any
     adapter meets any rows. An evaluation that was interrupted goes on where it stopped.
     """
-    _listen(verbose)
     words = _with_flags(overrides, {"evaluate.unsafe_exec": unsafe_exec})
     if adapter or base or data:
         from tailora.evaluation.other_rows import evaluate_adapter, recipe_of_adapter
@@ -373,7 +377,7 @@ def show_data(recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFA
     """Show the data card of a recipe and what the base model reads of it, preparing the data first where needed."""
     from tailora.pipeline import prepare
     from tailora.pipeline.show import count_tokens
-    from tailora.present.data import card_table
+    from tailora.present.data import card_table, read_card
 
     run = _open(recipe, overrides, runs, None, ("data",), stages=("prepare",))
     prepare(run)
@@ -381,7 +385,7 @@ def show_data(recipe: RecipeName, overrides: Overrides = None, runs: Runs = DEFA
         tokens = count_tokens(run)
     except ModelError as error:
         tokens = [f"not counted: {error}"]
-    lines = card_table(run.folder) + [("tokens", line) for line in tokens]
+    lines = card_table(read_card(run.folder)) + [("tokens", line) for line in tokens]
     width = min(40, max(len(name) for name, _ in lines))
     for name, value in lines:
         _console().print(f"{name:<{width}} {plain(value)}", markup=False, highlight=False, soft_wrap=True)
@@ -449,11 +453,6 @@ class _Teller(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         warns = record.levelno >= logging.WARNING
         _say("warning" if warns else record.name.rpartition(".")[2], record.getMessage())
-
-
-def _listen(verbose: bool) -> None:
-    """Choose how much of what stages tell is shown."""
-    logging.getLogger("tailora").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
 def main() -> None:

@@ -144,7 +144,7 @@ def read_json(path: Path) -> Record:
     """Read an object from a file; raise RunError when it is missing, damaged or no object. Pipes are not waited for."""
     require_unchanged(path)
     found = Record(path, _parsed(path.read_bytes(), str(path)))
-    if found.get(_SEAL, _seal(found)) != _seal(found):
+    if _SEAL in found and found[_SEAL] != _seal(found):
         raise RunError(
             f"{path} is damaged (a value in it was changed after it was written); copy it back, or run its stage again "
             "with --fresh."

@@ -103,7 +103,7 @@ class Stage:
         if not self.writes:
             return
         self.facts.setdefault("notes", []).append(line)
-        logging.getLogger(f"tailora.{self.folder.name.removesuffix('.partial')}").warning(line)
+        warn(self.folder.name.removesuffix(".partial"), line)
 
     @property
     def _log(self) -> Path:
@@ -143,17 +143,18 @@ class Run:
             run.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _unwritable(run.folder, error) from error
-        stale = [stage for stage in STAGES if run.is_done(stage) and run._difference(stage)]
-        fresh = fresh or (stale == ["prepare"] and not run._is_trained())
+        done = [stage for stage in STAGES if run.is_done(stage)]
+        stale = {stage: changed for stage in done if (changed := run._difference(stage))}
+        fresh = fresh or (list(stale) == ["prepare"] and not run._is_trained())
         if not fresh and (blocking := [stage for stage in stale if stage in stages]):
             raise RunError(
-                f"{run.folder}: {blocking[0]} is done, but {run._difference(blocking[0])}. "
+                f"{run.folder}: {blocking[0]} is done, but {stale[blocking[0]]}. "
                 'Choose another name (name="…"), or make it again with `tailora run … --fresh`.'
             )
         if (fresh and stale) or (not stale and not run._is_described()):
             with run.lock():
                 if stale:
-                    run.forget(stale[0])
+                    run.forget(next(iter(stale)))
                 files.write_text(run.folder / "recipe.toml", _asked(recipe))
                 run._gather()
         return run

@@ -87,7 +87,7 @@ def _unused(classes: Classes | None, labels: dict[str, dict[str, int]]) -> list[
 def _of_all_rows(prepared: Prepared) -> list[Finding]:
     """Return what is wrong with the rows as a whole."""
     used, test = len(prepared.rows), prepared.division.test
-    found = [Finding("few rows", used)] if used < _FEW else []
+    found = [Finding("few rows", used, values={"few": _FEW})] if used < _FEW else []
     leaking = set().union(*prepared.leaks["test"].values())
     if len(leaking) == len(test):
         known = "train or val" if "test" in prepared.own else "train"

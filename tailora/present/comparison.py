@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from tailora.files import Row
-from tailora.present.data import budget_losses
+from tailora.present.data import UNCHECKED, budget_losses
 from tailora.present.format import (
     count_rows,
     format_change,
@@ -191,7 +191,7 @@ def _parts(column: str, part: Row) -> str:
 
 def _contamination(clean: Row) -> str:
     if clean["rows"] is None:
-        return "contamination not checked: the rows that the adapter was trained on are unknown"
+        return UNCHECKED
     if clean["rows"] == clean["of"]:
         return f"no contamination: none of the {clean['of']:,} test rows shares a prompt or a long answer with train"
     if not clean["rows"]:
@@ -332,11 +332,8 @@ def comparison_cells(entries: Iterable[Row]) -> Iterator[tuple[str, ...]]:
     """Yield the rows of a comparison table, in the order of COMPARISON_HEADER."""
     for entry in entries:
         name, base, tuned, difference, interval, verdict = _cells(entry)
-        yield name, f"{entry['slice']} {entry['n']:,}", base, tuned, difference, interval, _p(entry), verdict
-
-
-def _p(entry: Row) -> str:
-    return format_p(entry["p_adjusted"])
+        p_value = format_p(entry["p_adjusted"])
+        yield name, f"{entry['slice']} {entry['n']:,}", base, tuned, difference, interval, p_value, verdict
 
 
 def _cells(entry: Row) -> tuple[str, str, str, str, str, str]:

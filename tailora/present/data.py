@@ -9,6 +9,8 @@ from tailora.errors import some_of
 from tailora.files import Row
 from tailora.present.format import count_rows, format_share, shorten_names
 
+UNCHECKED = "contamination not checked: the rows that the adapter was trained on are unknown"
+
 _MOST_UNKNOWN = 0.01
 _MOST_VALUES = 20
 _SHARED = {
@@ -20,13 +22,21 @@ _SHARED = {
 }
 
 
-def card_lines(run: Path) -> list[str]:
+def read_card(run: Path) -> Row:
+    """Return the data card of the run in this folder."""
+    return files.read_json(run / "prepare" / "card.json")
+
+
+def card_lines(card: Row) -> list[str]:
     """Return what was kept and what was dropped, a line each."""
-    card = files.read_json(run / "prepare" / "card.json")
-    rows = card["rows"]
     splits = ", ".join(f"{name} {count:,}" for name, count in card["splits"].items())
-    counts = f"{rows['read']:,} rows read: {rows['kept']:,} kept, {rows['dropped']:,} dropped; {splits}"
-    return [counts + _bracketed(card["slices"]), f"columns: {_columns(card)}", *class_lines(card["classes"])]
+    counts = f"{_rows_read(card)}; {splits}{_bracketed(card['slices'])}"
+    return [counts, f"columns: {_columns(card)}", *class_lines(card["classes"])]
+
+
+def _rows_read(card: Row) -> str:
+    rows = card["rows"]
+    return f"{rows['read']:,} rows read: {rows['kept']:,} kept, {rows['dropped']:,} dropped"
 
 
 def class_lines(classes: Row | None) -> list[str]:
@@ -77,7 +87,7 @@ def _sentence(finding: Finding) -> str:
     values, rows = finding.values, f"{finding.rows:,}"
     match finding.kind:
         case "few rows":
-            return f"only {rows} rows: with fewer than 100 only large differences can be detected"
+            return f"only {rows} rows: with fewer than {values['few']} only large differences can be detected"
         case "all contaminated":
             return f"all {rows} test rows overlap with {values['known']}: no clean test row is left"
         case "unusable tests":
@@ -147,9 +157,8 @@ def _bracketed(slices: dict[str, int]) -> str:
     return f" ({', '.join(f'{count:,} {name}' for name, count in slices.items())})" if slices else ""
 
 
-def card_table(run: Path) -> list[tuple[str, str]]:
+def card_table(card: Row) -> list[tuple[str, str]]:
     """Return the data card as pairs of a name and a text."""
-    card = files.read_json(run / "prepare" / "card.json")
     spread = {
         f"{what} (characters)": ", ".join(f"{share} {length:,}" for share, length in quantiles.items())
         for what, quantiles in card["characters"].items()
@@ -237,11 +246,9 @@ def budget_losses(budget: Row) -> list[str]:
     return lines
 
 
-def other_rows_lines(run: Path) -> list[str]:
+def other_rows_lines(card: Row) -> list[str]:
     """Return what was read and left out of other rows, and what they share with training, a line each."""
-    card = files.read_json(run / "prepare" / "card.json")
-    rows = card["rows"]
-    read = f"{rows['read']:,} rows read: {rows['kept']:,} kept, {rows['dropped']:,} dropped"
+    read = _rows_read(card)
     tests = f"; {card['rows_with_tests']:,} with tests"
     lines = [f"{read}{tests}; columns: {'; '.join(card['columns'])}" if card["columns"] else read]
     lines += [f"{entry['rows']:,} dropped: {reason}" for reason, entry in card["dropped"].items()]
@@ -255,6 +262,6 @@ def other_rows_lines(run: Path) -> list[str]:
 
 def _contamination(leaks: dict[str, int] | None) -> str:
     if leaks is None:
-        return "contamination not checked: the rows that the adapter was trained on are unknown"
+        return UNCHECKED
     shared = ", ".join(f"{_SHARED.get(kind, kind)} {count:,}" for kind, count in leaks.items() if count)
     return f"contamination (rows that share something with the training rows): {shared or 'none'}"

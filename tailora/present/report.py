@@ -10,6 +10,7 @@ from tailora import files
 from tailora.errors import plain
 from tailora.files import Row
 from tailora.measure.metrics import chrf_signature
+from tailora.model.forecast import gib
 from tailora.present import figures
 from tailora.present.classifier import class_note, draw_classifier, tell_classifier
 from tailora.present.comparison import (
@@ -22,7 +23,7 @@ from tailora.present.comparison import (
     primary_entry,
     sentences,
 )
-from tailora.present.data import budget_line, budget_warnings, card_table
+from tailora.present.data import budget_line, budget_warnings, card_table, read_card
 from tailora.present.format import format_effect, format_value
 from tailora.present.training import loss_unit, model_table, training_lines, usage
 from tailora.recipe import method_title
@@ -71,7 +72,7 @@ def tell(run: Run, folder: Path) -> dict[str, Any]:
             *budget_warnings(trained["tokens"]),
             *trained["remarks"],
         ],
-        "card": card_table(run.folder),
+        "card": card_table(read_card(run.folder)),
         "machine": record["machine"],
         "stages": [_stage_cells(name, record["stages"][name]) for name in STAGES if name in record["stages"]],
         "examples": _examples(run, comparison),
@@ -119,7 +120,7 @@ def _explanation_cells(entries: list[Row]) -> list[tuple[str, str, str, str, str
 
 def _stage_cells(name: str, record: Row) -> tuple[str, str, str, str]:
     peak = record["peak_memory_bytes"]
-    memory = "not known on this system" if peak is None else f"{peak / 2**30:.2f} GiB"
+    memory = "not known on this system" if peak is None else gib(peak)
     return name, f"{record['seconds']:,.1f} s", memory, record["finished"]
 
 
@@ -156,7 +157,7 @@ def _draw(run: Run, comparison: Row, folder: Path) -> dict[str, str]:
         draw_classifier(run.folder, draw)
     else:
         _draw_lengths(run, draw)
-    for name, title, counts in _card_counts(files.read_json(run.folder / "prepare" / "card.json")):
+    for name, title, counts in _card_counts(read_card(run.folder)):
         if counts:
             draw(name, figures.bars, [{name: key, "rows": count} for key, count in counts.items()], counts, title)
     return drawn

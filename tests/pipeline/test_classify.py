@@ -24,7 +24,7 @@ from tailora.evaluation.other_rows import evaluate_adapter, evaluate_on, recipe_
 from tailora.pipeline import evaluate, prepare, train
 from tailora.pipeline.show import count_tokens, seen_by_model
 from tailora.present.comparison import sentences
-from tailora.present.data import other_rows_lines
+from tailora.present.data import other_rows_lines, read_card
 from tailora.present.training import training_lines
 from tailora.recipe import Recipe, describe_recipe
 from tailora.run import Run
@@ -327,7 +327,7 @@ def test_a_classifier_made_elsewhere_is_compared_with_its_base(course: Path, pla
     right = [label == rows[row["id"]]["answer"] for label, row in zip(expected, predictions, strict=True)]
     assert accuracy["tuned"] == pytest.approx(sum(right) / len(right))
     assert comparison["baselines"] == [] and comparison["clean"]["rows"] is None
-    assert f"labels, in the adapter's order: {', '.join(WORDS)}" in other_rows_lines(done.folder)
+    assert f"labels, in the adapter's order: {', '.join(WORDS)}" in other_rows_lines(read_card(done.folder))
     assert sentences(comparison)
 
 

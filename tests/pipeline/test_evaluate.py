@@ -23,7 +23,7 @@ from tailora.evaluation.other_rows import evaluate_adapter, evaluate_on, recipe_
 from tailora.model.load import load_base
 from tailora.pipeline import evaluate
 from tailora.present.comparison import sentences
-from tailora.present.data import other_rows_lines
+from tailora.present.data import other_rows_lines, read_card
 from tailora.recipe import Model as ModelSettings
 from tailora.recipe import Recipe, describe_recipe
 from tailora.run import Run
@@ -264,14 +264,16 @@ def test_a_runs_adapter_meets_other_rows_and_leaks_are_marked(
     assert run.folder == trained / "evaluate-on" / "my-problems"
     assert not (trained / "evaluate").exists()  # nothing of the run's own evaluation is touched
     assert {row["leaks"] for row in read(run.folder / "evaluate" / "base" / "predictions.jsonl")} == {"same question"}
-    assert any("the prompt 3" in line for line in other_rows_lines(run.folder))
+    assert any("the prompt 3" in line for line in other_rows_lines(read_card(run.folder)))
     comparison, run = evaluate_on(
         Run.load(trained), recipe_on(make_recipe(**SHORT), write(tmp_path / "mbpp.jsonl", new))
     )
     assert comparison["primary"] == "pass@1" and comparison["rows"]["rows"] == 4
     assert {row["leaks"] for row in read(run.folder / "evaluate" / "tuned" / "predictions.jsonl")} == {None}
-    assert any("contamination" in line and line.endswith(": none") for line in other_rows_lines(run.folder))
-    assert any("the layout of MBPP" in line and line.endswith("4 rows") for line in other_rows_lines(run.folder))
+    assert any("contamination" in line and line.endswith(": none") for line in other_rows_lines(read_card(run.folder)))
+    assert any(
+        "the layout of MBPP" in line and line.endswith("4 rows") for line in other_rows_lines(read_card(run.folder))
+    )
     assert digests(finished / "evaluate") == before
 
 
@@ -358,7 +360,7 @@ def test_an_adapter_of_peft_is_compared_with_its_base_without_a_run(
     assert asked.model.base == str(workshop / "toy-0") and asked.name == "foreign-on-rows"
     comparison, run = evaluate_adapter(asked, foreign, tmp_path / "runs")
     assert run.folder == tmp_path / "runs" / "foreign-on-rows" and comparison["rows"]["rows"] == 12
-    assert any("are unknown" in line for line in other_rows_lines(run.folder))
+    assert any("are unknown" in line for line in other_rows_lines(read_card(run.folder)))
     assert comparison["clean"] == {"rows": None, "of": 12}  # nobody has looked, so none is called clean
     assert not any("are clean" in line for line in sentences(comparison))
     base, other = (AutoModelForCausalLM.from_pretrained(workshop / "toy-0", dtype=torch.float32) for _ in range(2))

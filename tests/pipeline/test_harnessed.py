@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tailora.errors import DataError, RecipeError, RunError
 from tailora.evaluation.other_rows import evaluate_adapter, evaluate_on, recipe_of_adapter, recipe_on
 from tailora.present.comparison import sentences
-from tailora.present.data import other_rows_lines
+from tailora.present.data import other_rows_lines, read_card
 from tailora.recipe import Recipe, describe_recipe
 from tailora.run import Run
 from tests.rows import read, write
@@ -195,7 +195,7 @@ def test_an_adapter_needs_no_run_and_rows_may_be_a_sample(
     comparison, run = evaluate_adapter(asked, trained / "train" / "adapter", tmp_path)
     assert comparison["primary"] == "pick acc_norm" and comparison["clean"]["rows"] is None
     assert {(entry["metric"].split()[0], entry["n"]) for entry in comparison["metrics"]} == {("pick", 5), ("weigh", 12)}
-    assert any("17 rows read: 17 kept" in line for line in other_rows_lines(run.folder))
+    assert any("17 rows read: 17 kept" in line for line in other_rows_lines(read_card(run.folder)))
 
 
 def test_requests_that_are_too_long_lose_their_beginning_and_are_counted(

@@ -15,7 +15,7 @@ from tailora.data.split import Splits
 from tailora.errors import DataError
 from tailora.files import Row
 from tailora.pipeline import prepare
-from tailora.present.data import card_lines, warnings
+from tailora.present.data import card_lines, read_card, warnings
 from tailora.recipe import parse_recipe
 from tailora.run import Run
 from tests.rows import sentence
@@ -85,7 +85,7 @@ def test_files_with_their_own_numbers_meet_in_the_names(prepared: Prepare, tmp_p
     splits, card = prepared(files, source="train.jsonl", test="test.jsonl", labels=NEWS)
     assert counted(splits.test) == dict.fromkeys(NEWS, 5)
     assert card["classes"]["written"][str(tmp_path / "test.jsonl")] == dict(zip("1234", NEWS, strict=True))
-    shown = "\n".join(card_lines(tmp_path / "runs" / "run-0"))
+    shown = "\n".join(card_lines(read_card(tmp_path / "runs" / "run-0")))
     assert "labels: 0 World, 1 Sports, 2 Business, 3 Sci/Tech" in shown and "4 is Sci/Tech" in shown
     saved = json.loads((tmp_path / "runs" / "run-0" / "prepare" / "labels.json").read_text())
     assert saved["names"] == NEWS and saved["rows"]["test"] == dict.fromkeys(NEWS, 5)
@@ -161,5 +161,5 @@ def test_a_test_file_that_stands_whole_in_the_training_data_is_said(tmp_path: Pa
 
 def test_hundreds_of_labels_are_shown_in_one_short_line_with_their_number(prepared: Prepare, tmp_path: Path) -> None:
     prepared({"a.jsonl": texts({f"intent {i}": 4 for i in range(300)})}, source="a.jsonl")
-    (line,) = [line for line in card_lines(tmp_path / "runs" / "run-0") if line.startswith("labels: ")]
+    (line,) = [line for line in card_lines(read_card(tmp_path / "runs" / "run-0")) if line.startswith("labels: ")]
     assert "0 intent 0" in line and line.endswith("… and 280 more") and len(line) < 500
